@@ -1,0 +1,107 @@
+"""Serves the AWS API on a socket: moto in this process, with the lab's patches, one thread per request."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from lab.ec2 import backend, cbor, model, patches
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+OBJECTS_PATH = "/lab/objects"
+"""GET: `lab.ec2.model.objects()` as JSON, for who runs the server in another process."""
+
+_LOG = logging.getLogger(__name__)
+_READS = re.compile(rb"(?:^|&)Action=(?:Describe|Get|List)")
+
+
+def _nothing() -> None:
+    """Nobody waits for changes."""
+
+
+class Server:
+    """A running API server: `url` is where it answers. What it holds stays until the process ends."""
+
+    def __init__(self, sock: socket.socket, app: WSGIApplication) -> None:
+        from moto.moto_server.werkzeug_app import MotoRequestHandler
+        from werkzeug.serving import make_server
+
+        class QuietHandler(MotoRequestHandler):
+            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+                """Not a line a request: a deployment makes hundreds."""
+
+        host, port = sock.getsockname()[:2]
+        self.url = f"http://{host}:{port}"
+        # The socket may live in another network namespace: it is used as it is, its address is never opened again.
+        self._server = make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=sock.fileno())
+        sock.close()
+        self._thread = threading.Thread(target=self._server.serve_forever, name=f"aws-api-{port}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops answering and closes the socket; requests under way are answered first."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve(sock: socket.socket, after_change: Callable[[], None] = _nothing, *, without: Collection[str] = ()) -> Server:
+    """Answers AWS requests on `sock`, which is listening already, and owns it from now on.
+
+    `after_change` is called after each request that may have changed something, when its answer is made, outside of
+    any lock. `without` names patches to leave out: the tests use it to prove that each one is needed.
+    """
+    patches.apply(without)
+    with backend.LOCK:
+        model.remember_defaults()
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    app: WSGIApplication = DomainDispatcherApplication(create_backend_app)
+    if "rpc_v2_cbor" not in without:
+        app = cbor.rpc_v2_cbor(app)
+    return Server(sock, _one_at_a_time(app, after_change))
+
+
+def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None]) -> WSGIApplication:
+    """moto is not thread-safe: two RunInstances at once would be given the same address."""
+
+    def locked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length) if length else b""
+        environ["wsgi.input"] = io.BytesIO(body)
+        if environ["PATH_INFO"] == OBJECTS_PATH:
+            found = json.dumps(model.objects()).encode()
+            start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(found)))])
+            return [found]
+        with backend.LOCK:
+            try:
+                answer = list(app(environ, start_response))
+            except Exception as error:
+                # Stock: 500, which every AWS SDK repeats for minutes. This answer is final and says what it is about.
+                _LOG.exception("%s %s", environ["REQUEST_METHOD"], body[:200].decode("utf-8", "replace"))
+                return _not_implemented(error, start_response)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not _READS.search(body):
+            after_change()
+        return answer
+
+    return locked
+
+
+def _not_implemented(error: Exception, start_response: StartResponse) -> Iterable[bytes]:
+    message = escape(f"The lab's AWS API cannot do this: {type(error).__name__}: {error}")
+    answer = (
+        f"<Response><Errors><Error><Code>NotImplemented</Code><Message>{message}</Message></Error></Errors>"
+        f"<RequestID>{uuid.uuid4()}</RequestID></Response>"
+    ).encode()
+    start_response("501 Not Implemented", [("Content-Type", "text/xml"), ("Content-Length", str(len(answer)))])
+    return [answer]
