@@ -1,0 +1,36 @@
+"""The program's table of contents: settings -> plan -> components -> outputs."""
+
+from __future__ import annotations
+
+import pulumi
+
+from cluster.plan import plan
+from components.config import load_settings
+from components.firewall import Firewall, FirewallArgs
+from components.load_balancer import LoadBalancer, LoadBalancerArgs
+from components.media import MediaNodes, MediaNodesArgs
+from components.network import Network, NetworkArgs
+
+settings = load_settings()
+cluster = plan(settings, project=pulumi.get_project(), stack=pulumi.get_stack())
+
+network = Network("network", NetworkArgs(plan=cluster))
+firewall = Firewall("firewall", FirewallArgs(plan=cluster, vpc_id=network.vpc_id))
+media = MediaNodes(
+    "media",
+    MediaNodesArgs(plan=cluster, subnet_ids=network.subnet_ids, security_group_ids=firewall.group_ids),
+    pulumi.ResourceOptions(depends_on=[network, firewall]),
+)
+load_balancer = LoadBalancer(
+    "load-balancer",
+    LoadBalancerArgs(
+        plan=cluster,
+        subnet_ids=network.subnet_ids,
+        security_group_ids=firewall.group_ids,
+        media_instance_ids=media.instance_ids,
+    ),
+    pulumi.ResourceOptions(depends_on=[network, firewall]),
+)
+
+for name, value in load_balancer.outputs(media).items():
+    pulumi.export(name, value)

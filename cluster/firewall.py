@@ -1,0 +1,121 @@
+"""Who may talk to whom, on which port, and why: one keyed table. Each row becomes one rule resource per source."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.plan import ClusterPlan
+
+
+class Group(enum.StrEnum):
+    """A security group."""
+
+    LOAD_BALANCER = "lb"
+    MEDIA = "media"
+
+
+class Peer(enum.StrEnum):
+    """Ends of a connection that are not a security group."""
+
+    ANYWHERE = "anywhere"
+    ADMIN = "admin"
+    """`adminCidrs`."""
+
+
+class Direction(enum.StrEnum):
+    """Seen from the group that a rule belongs to."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """An inclusive range of one protocol's ports."""
+
+    protocol: str
+    first: int
+    last: int
+
+
+def tcp(port: int) -> Ports:
+    """One TCP port."""
+    return Ports("tcp", port, port)
+
+
+def udp(first: int, last: int) -> Ports:
+    """A range of UDP ports."""
+    return Ports("udp", first, last)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `peer` is the source of ingress and the destination of egress."""
+
+    key: str
+    group: Group
+    direction: Direction
+    ports: Ports
+    peer: Group | Peer
+    why: str
+
+
+HTTP: Final = 80
+HTTPS: Final = 443
+AMS_HTTP: Final = 5080
+AMS_HTTPS: Final = 5443
+RTMP: Final = 1935
+STATS: Final = 6080
+SSH: Final = 22
+WEBRTC_MEDIA: Final = (50000, 60000)
+"""Ant Media Server's default range. WebRTC media goes to the node itself, not through the load balancer."""
+
+_IN, _OUT = Direction.INGRESS, Direction.EGRESS
+_LB, _MEDIA = Group.LOAD_BALANCER, Group.MEDIA
+
+ROWS: Final = (
+    Row("lb-http", _LB, _IN, tcp(HTTP), Peer.ANYWHERE, "HTTP, redirected to HTTPS"),
+    Row("lb-https", _LB, _IN, tcp(HTTPS), Peer.ANYWHERE, "HTTPS and WSS"),
+    Row("lb-ams-http", _LB, _IN, tcp(AMS_HTTP), Peer.ANYWHERE, "AMS HTTP port, redirected to 5443"),
+    Row("lb-ams-https", _LB, _IN, tcp(AMS_HTTPS), Peer.ANYWHERE, "HTTPS and WSS on the AMS port"),
+    Row("lb-rtmp", _LB, _IN, tcp(RTMP), Peer.ANYWHERE, "RTMP"),
+    Row("lb-ssh", _LB, _IN, tcp(SSH), Peer.ADMIN, "SSH for administrators and deployments"),
+    Row("lb-stats", _LB, _IN, tcp(STATS), Peer.ADMIN, "HAProxy statistics page"),
+    Row("lb-to-media-http", _LB, _OUT, tcp(AMS_HTTP), _MEDIA, "HTTP, WebSocket and health checks"),
+    Row("lb-to-media-rtmp", _LB, _OUT, tcp(RTMP), _MEDIA, "RTMP"),
+    Row("lb-to-http", _LB, _OUT, tcp(HTTP), Peer.ANYWHERE, "Debian packages"),
+    Row("lb-to-https", _LB, _OUT, tcp(HTTPS), Peer.ANYWHERE, "Debian packages and certificates"),
+    Row("media-http", _MEDIA, _IN, tcp(AMS_HTTP), _LB, "HTTP and WebSocket from the load balancer"),
+    Row("media-rtmp", _MEDIA, _IN, tcp(RTMP), _LB, "RTMP from the load balancer"),
+    Row("media-webrtc", _MEDIA, _IN, udp(*WEBRTC_MEDIA), Peer.ANYWHERE, "WebRTC media of viewers"),
+    Row("media-to-http", _MEDIA, _OUT, tcp(HTTP), Peer.ANYWHERE, "Debian packages"),
+    Row("media-to-https", _MEDIA, _OUT, tcp(HTTPS), Peer.ANYWHERE, "Debian packages and the licence service"),
+    Row("media-to-webrtc", _MEDIA, _OUT, udp(1024, 65535), Peer.ANYWHERE, "WebRTC media and STUN"),
+)
+"""Reaching AWS's own resolver, time and metadata services needs no row: security groups do not apply to them."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row with one other end: exactly one of `cidr` and `peer_group` is set."""
+
+    key: str
+    row: Row
+    cidr: str | None = None
+    peer_group: Group | None = None
+
+
+def rules(plan: ClusterPlan) -> Iterator[Rule]:
+    """The table for one plan: a rule for each row and source, keyed by both."""
+    for row in ROWS:
+        match row.peer:
+            case Group():
+                yield Rule(row.key, row, peer_group=row.peer)
+            case Peer.ANYWHERE:
+                yield Rule(row.key, row, cidr="0.0.0.0/0")
+            case Peer.ADMIN:
+                for cidr in sorted(set(plan.settings.admin_cidrs)):
+                    yield Rule(f"{row.key}-{cidr.replace('/', '-')}", row, cidr=cidr)

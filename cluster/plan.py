@@ -1,0 +1,110 @@
+"""What is to exist: `plan(settings, …)` turns settings into nodes, subnets and fixed addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+
+from cluster import addressing
+from cluster.addressing import Role
+from cluster.settings import Settings
+
+
+@dataclass(frozen=True)
+class Zone:
+    """One availability zone and the public subnet in it. `number` counts from 1 in the order of the zones' names."""
+
+    number: int
+    subnet: IPv4Network
+
+    @property
+    def name(self) -> str:
+        """A stable key."""
+        return f"zone-{self.number}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One host. `name` is its stable key: `lb-1`, `origin-1`, `edge-1`."""
+
+    name: str
+    role: Role
+    zone: Zone
+    address: IPv4Address
+    ami: str
+    instance_type: str
+    volume_gb: int
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """Everything that is to exist, decided."""
+
+    project: str
+    stack: str
+    settings: Settings
+    vpc: IPv4Network
+    zones: tuple[Zone, ...]
+    load_balancer: Node
+    origins: tuple[Node, ...]
+    edges: tuple[Node, ...]
+
+    @property
+    def media(self) -> tuple[Node, ...]:
+        """Every media node, origins first."""
+        return self.origins + self.edges
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every host."""
+        return (self.load_balancer, *self.media)
+
+    @cached_property
+    def first_app(self) -> str:
+        """The application that viewers are sent to."""
+        return self.settings.media.apps[0]
+
+    def tags(self, role: str, node: str) -> dict[str, str]:
+        """The tags of one object: `role` says what it serves (`network` where it serves all), `node` names it."""
+        return {
+            "Name": f"{self.project}-{self.stack}-{node}",
+            "Project": self.project,
+            "Stack": self.stack,
+            "Role": role,
+            "Node": node,
+            "ManagedBy": "pulumi",
+        }
+
+
+def plan(settings: Settings, *, project: str, stack: str) -> ClusterPlan:
+    """Decide what a stack consists of. Pure: the same settings always give the same plan."""
+    vpc = IPv4Network(settings.network.cidr)
+    zones = tuple(Zone(n, addressing.subnet(vpc, n)) for n in range(1, settings.network.zones + 1))
+
+    def node(role: Role, number: int, ami: str, instance_type: str, volume_gb: int) -> Node:
+        return Node(
+            name=f"{role}-{number}",
+            role=role,
+            zone=zones[addressing.zone_of(number, len(zones)) - 1],
+            address=addressing.address(vpc, role, number, len(zones)),
+            ami=ami,
+            instance_type=instance_type,
+            volume_gb=volume_gb,
+        )
+
+    media, balancer = settings.media, settings.load_balancer
+    origins, edges = (
+        tuple(node(role, n, media.ami, group.instance_type, group.volume_gb) for n in range(1, group.count + 1))
+        for role, group in ((Role.ORIGIN, media.origins), (Role.EDGE, media.edges))
+    )
+    return ClusterPlan(
+        project=project,
+        stack=stack,
+        settings=settings,
+        vpc=vpc,
+        zones=zones,
+        load_balancer=node(Role.LOAD_BALANCER, 1, balancer.ami, balancer.instance_type, balancer.volume_gb),
+        origins=origins,
+        edges=edges,
+    )

@@ -1,0 +1,79 @@
+"""Plan -> text of every file and script for hosts. Reads nothing but templates/; holds no secrets."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from cluster import firewall, haproxy
+from cluster.plan import ClusterPlan
+
+TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        comment_start_string="{*",  # the usual one begins bash's ${#array[@]}
+        comment_end_string="*}",
+        autoescape=False,
+    )
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+def haproxy_cfg(plan: ClusterPlan) -> str:
+    """The load balancer's haproxy.cfg, complete."""
+    return _render("haproxy/haproxy.cfg.j2", lb=haproxy.load_balancer(plan), paths=haproxy)
+
+
+def host_ready() -> str:
+    """Script: wait until cloud-init has finished."""
+    return _render("host/ready.sh.j2")
+
+
+def haproxy_install() -> str:
+    """Script: packages, the unit's drop-in, and the program that puts a file in place."""
+    return _render("haproxy/install.sh.j2", paths=haproxy)
+
+
+def haproxy_certificate() -> str:
+    """Script: a self-signed certificate for the names on standard input, one a line."""
+    return _render("haproxy/certificate.sh.j2", paths=haproxy)
+
+
+def haproxy_stats_login() -> str:
+    """Script: the login of the statistics page; user and password are two lines on standard input."""
+    return _render("haproxy/stats-login.sh.j2", paths=haproxy)
+
+
+def haproxy_configure() -> str:
+    """Script: haproxy.cfg from standard input, checked, moved into place, reloaded, rolled back if it fails."""
+    return _render("haproxy/configure.sh.j2", paths=haproxy)
+
+
+def haproxy_verify(plan: ClusterPlan) -> str:
+    """Script: every listener answers and every server is up, seen from the load balancer itself."""
+    return _render("haproxy/verify.sh.j2", lb=haproxy.load_balancer(plan), paths=haproxy, ports=firewall)
+
+
+HOST_FILES: Final = {
+    "haproxy.cfg": haproxy_cfg,
+    "verify.sh": haproxy_verify,
+    "ready.sh": lambda _: host_ready(),
+    "install.sh": lambda _: haproxy_install(),
+    "certificate.sh": lambda _: haproxy_certificate(),
+    "stats-login.sh": lambda _: haproxy_stats_login(),
+    "configure.sh": lambda _: haproxy_configure(),
+}
+"""What `make render FILE=…` can show."""

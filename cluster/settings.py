@@ -1,0 +1,466 @@
+"""The only description of the configuration: every key of the `antmedia:` namespace, its default, its limits, its messages.
+
+`load` turns the values of a stack file into frozen `Settings`, or raises one `SettingsError` that lists every mistake.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from cluster import addressing, keys
+from cluster.instance_types import INSTANCE_TYPES
+
+NAMESPACE: Final = "antmedia"
+SECRET: Final = "[secret]"
+
+
+class Guide:
+    """What a person needs to know of one key when it is wrong: what it may hold, and how to put it right."""
+
+    def __init__(self, may_hold: str, remedy: str) -> None:
+        self.may_hold = may_hold
+        self.remedy = remedy
+
+
+class Section(BaseModel):
+    """A group of keys: frozen, camelCase in the stack file, unknown keys refused, no silent conversions."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+
+def _network(text: str) -> str:
+    network = ipaddress.IPv4Network(text)  # raises on host bits and on anything but IPv4
+    if "/" not in text:
+        raise ValueError("no prefix length")
+    return str(network)
+
+
+def _vpc_cidr(text: str) -> str:
+    network = ipaddress.IPv4Network(_network(text))
+    widest, narrowest = addressing.VPC_PREFIX_LENGTHS
+    if not widest <= network.prefixlen <= narrowest:
+        raise ValueError("wrong size")
+    if not any(network.subnet_of(block) for block in addressing.PRIVATE_BLOCKS):
+        raise ValueError("not private")
+    return str(network)
+
+
+def _admin_cidr(text: str) -> str:
+    network = ipaddress.IPv4Network(_network(text))
+    if network.prefixlen < ADMIN_SHORTEST_PREFIX:
+        raise ValueError("too wide")
+    return str(network)
+
+
+def _domain(text: str) -> str:
+    # Names of hosts: RFC 1123, section 2.1; at least two labels, the last one not a number; in small letters.
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if len(text) > 253 or not re.fullmatch(rf"({label}\.)+(?!\d+$){label}", text):
+        raise ValueError("not a domain")
+    return text
+
+
+def _matches(pattern: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError("does not match")
+        return text
+
+    return AfterValidator(check)
+
+
+def _instance_type(text: str) -> str:
+    if text not in INSTANCE_TYPES:
+        raise ValueError("unknown")
+    return text
+
+
+def _private_key(secret: SecretStr) -> SecretStr:
+    # A value read from standard input loses its last newline, without which sshd refuses a host key.
+    text = secret.get_secret_value().strip() + "\n"
+    keys.public_key(text)
+    return SecretStr(text)
+
+
+def _password(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]{12,128}", secret.get_secret_value()):
+        raise ValueError("too weak")
+    return secret
+
+
+ADMIN_SHORTEST_PREFIX: Final = 8
+"""The widest block of administrators' addresses that is let in: a whole organisation's, never the internet."""
+
+_AMI_ID: Final = r"ami-([0-9a-f]{8}|[0-9a-f]{17})"
+
+InstanceType = Annotated[
+    str,
+    AfterValidator(_instance_type),
+    Guide(
+        "an EC2 instance type of cluster/instance_types.py: " + ", ".join(sorted(INSTANCE_TYPES)),
+        "choose one of them, or add the type with its figures to that table",
+    ),
+]
+VolumeGb = Annotated[
+    int,
+    Field(ge=8, le=16384),
+    Guide("a whole number of GiB from 8 to 16384 (gp3 volumes)", "write a number without quotes"),
+]
+NodeCount = Annotated[
+    int,
+    Field(ge=1, le=addressing.MAX_NODES_PER_ROLE),
+    Guide(f"a whole number from 1 to {addressing.MAX_NODES_PER_ROLE}", "write a number without quotes; at least 1"),
+]
+PrivateKey = Annotated[
+    SecretStr,
+    AfterValidator(_private_key),
+    Guide(
+        "an unencrypted ed25519 private key in OpenSSH format, as a secret",
+        "let `make new-stack STACK=…` make it",
+    ),
+]
+
+
+class Tls(Section):
+    """How the public name gets its certificate."""
+
+    mode: Annotated[
+        Literal["self-signed"],
+        Guide("self-signed", "self-signed is the only mode so far: a browser warns until it is told to trust it"),
+    ] = "self-signed"
+
+
+class Network(Section):
+    """The VPC."""
+
+    cidr: Annotated[
+        str,
+        AfterValidator(_vpc_cidr),
+        Guide(
+            "a private IPv4 network in CIDR notation from /16 to /20, without host bits, such as 172.30.0.0/16",
+            "give the network address of a block of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 that is large enough",
+        ),
+    ] = "172.30.0.0/16"
+    zones: Annotated[
+        int,
+        Field(ge=1, le=addressing.MAX_ZONES),
+        Guide(
+            f"a whole number of availability zones from 1 to {addressing.MAX_ZONES}",
+            "choose how many zones to spread over; changing it later replaces nodes",
+        ),
+    ] = 2
+
+
+class MediaGroup(Section):
+    """Media nodes of one role."""
+
+    count: NodeCount = 1
+    instance_type: InstanceType = "c6i.xlarge"
+    volume_gb: VolumeGb = 30
+
+
+class Media(Section):
+    """The Ant Media Server nodes."""
+
+    ami: Annotated[
+        str,
+        _matches(_AMI_ID),
+        Guide(
+            "the id of an Ant Media Server image in the stack's region (ami- and 8 or 17 hexadecimal digits)",
+            "find it with: aws ec2 describe-images --owners 679593333241 "
+            "--filters 'Name=name,Values=AntMedia-AWS-Marketplace-EE-*' "
+            "--query 'sort_by(Images,&CreationDate)[-1].[ImageId,Name]'",
+        ),
+    ]
+    origins: Annotated[
+        MediaGroup, Guide("the keys count, instanceType and volumeGb", "indent these keys under origins")
+    ] = MediaGroup()
+    edges: Annotated[
+        MediaGroup, Guide("the keys count, instanceType and volumeGb", "indent these keys under edges")
+    ] = MediaGroup()
+    apps: Annotated[
+        tuple[Annotated[str, _matches(r"[A-Za-z][A-Za-z0-9_-]{0,62}")], ...],
+        Field(min_length=1, strict=False),
+        Guide(
+            "a list of names of applications: letters, digits, - and _, the first one is where viewers are sent",
+            "list at least one application that the image has, such as LiveApp",
+        ),
+    ] = ("LiveApp",)
+
+
+class Timeouts(Section):
+    """How long HAProxy waits, and for what."""
+
+    connect_seconds: Annotated[
+        int,
+        Field(ge=1, le=60),
+        Guide("a whole number of seconds from 1 to 60", "write a number without quotes"),
+    ] = 5
+    request_seconds: Annotated[
+        int,
+        Field(ge=1, le=60),
+        Guide("a whole number of seconds from 1 to 60", "write a number without quotes"),
+    ] = 10
+    idle_seconds: Annotated[
+        int,
+        Field(ge=10, le=3600),
+        Guide("a whole number of seconds from 10 to 3600", "write a number without quotes"),
+    ] = 60
+    tunnel_minutes: Annotated[
+        int,
+        Field(ge=1, le=1440),
+        Guide("a whole number of minutes from 1 to 1440", "write a number without quotes"),
+    ] = 60
+    drain_minutes: Annotated[
+        int,
+        Field(ge=1, le=1440),
+        Guide("a whole number of minutes from 1 to 1440", "write a number without quotes"),
+    ] = 30
+
+
+class LoadBalancer(Section):
+    """The HAProxy instance."""
+
+    ami: Annotated[
+        str,
+        _matches(rf"{_AMI_ID}|debian-13-amd64-\d{{8}}-\d+"),
+        Guide(
+            "the id of a Debian 13 image (ami-…) or the exact name of one of Debian's own, "
+            "such as debian-13-amd64-20251117-2299",
+            "find the newest with: aws ec2 describe-images --owners 136693071363 "
+            "--filters 'Name=name,Values=debian-13-amd64-*' "
+            "--query 'sort_by(Images,&CreationDate)[-1].Name'",
+        ),
+    ] = "debian-13-amd64-20251117-2299"
+    instance_type: InstanceType = "c6i.large"
+    volume_gb: VolumeGb = 20
+    max_connections: Annotated[
+        int | None,
+        Field(ge=1000, le=1_000_000),
+        Guide(
+            "a whole number from 1000 to 1000000, or nothing: then it is derived from the instance's memory",
+            "leave the key out",
+        ),
+    ] = None
+    timeouts: Annotated[
+        Timeouts,
+        Guide(
+            "the keys connectSeconds, requestSeconds, idleSeconds, tunnelMinutes and drainMinutes",
+            "indent these keys under timeouts",
+        ),
+    ] = Timeouts()
+
+
+class Ssh(Section):
+    """The two ed25519 key pairs of a stack: who logs in, and what every host shows of itself."""
+
+    private_key: PrivateKey
+    host_key: PrivateKey
+
+    @property
+    def public_key(self) -> str:
+        """One line in the format of authorized_keys."""
+        return keys.public_key(self.private_key.get_secret_value())
+
+    @property
+    def host_public_key(self) -> str:
+        """One line: key type and key, as in known_hosts after the name."""
+        return keys.public_key(self.host_key.get_secret_value())
+
+
+class Stats(Section):
+    """Who may log in to HAProxy's statistics page."""
+
+    user: Annotated[
+        str,
+        _matches(r"[a-z][a-z0-9_-]{0,31}"),
+        Guide("a login name: small letters, digits, - and _, at most 32", "use a name such as stats"),
+    ] = "stats"
+    password: Annotated[
+        SecretStr,
+        AfterValidator(_password),
+        Guide(
+            "12 to 128 printable ASCII characters without spaces, as a secret",
+            "let `make new-stack STACK=…` make it",
+        ),
+    ]
+
+
+_SECTION = "indent its keys under it"
+
+
+class Settings(Section):
+    """Everything a person decides about one stack."""
+
+    domain: Annotated[
+        str | None,
+        AfterValidator(lambda text: None if text is None else _domain(text)),
+        Guide(
+            "a domain name in small letters, such as live.example.com",
+            "give the name that viewers will use, without https:// and without a port",
+        ),
+    ] = None
+    admin_cidrs: Annotated[
+        tuple[
+            Annotated[
+                str,
+                AfterValidator(_admin_cidr),
+                Guide(
+                    f"an IPv4 network in CIDR notation, without host bits, from /{ADMIN_SHORTEST_PREFIX} to /32, "
+                    "such as 203.0.113.7/32",
+                    "name the addresses that administer the cluster; the whole internet (0.0.0.0/0) is refused",
+                ),
+            ],
+            ...,
+        ],
+        Field(min_length=1, max_length=20, strict=False),
+        Guide(
+            "a list of 1 to 20 IPv4 networks in CIDR notation, such as [203.0.113.7/32]",
+            "name the addresses that may reach SSH and the statistics page; yours now: curl https://checkip.amazonaws.com",
+        ),
+    ]
+    tls: Annotated[Tls, Guide("the key mode", _SECTION)] = Tls()
+    network: Annotated[Network, Guide("the keys cidr and zones", _SECTION)] = Network()
+    media: Annotated[Media, Guide("the keys ami, origins, edges and apps", _SECTION)]
+    load_balancer: Annotated[
+        LoadBalancer,
+        Guide("the keys ami, instanceType, volumeGb, maxConnections and timeouts", _SECTION),
+    ] = LoadBalancer()
+    ssh: Annotated[
+        Ssh,
+        Guide("the secrets privateKey and hostKey", "let `make new-stack STACK=…` make them"),
+    ]
+    stats: Annotated[Stats, Guide("the key user and the secret password", "let `make new-stack STACK=…` make it")]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong in a stack file."""
+
+    key: str
+    held: str
+    may_hold: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"  {self.key}\n    holds     {self.held}\n    may hold  {self.may_hold}\n    remedy    {self.remedy}"
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used. `mistakes` has every one of them; the text is for a person to read."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__(
+            f"{count} in the configuration; nothing was changed.\n\n" + "\n\n".join(map(str, self.mistakes)) + "\n"
+        )
+
+
+def load(values: Mapping[str, object], *, secret: Iterable[str] = ()) -> Settings:
+    """Validate the whole configuration.
+
+    Args:
+        values: the keys of the namespace without their prefix; structured values as dicts and lists.
+        secret: the top-level keys that the stack file keeps encrypted, whole or in part. No value under them is shown.
+
+    Raises:
+        SettingsError: names every mistake at once.
+    """
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        hidden = frozenset(secret)
+        details = error.errors(include_url=False, include_context=False)
+        # A list whose elements are wrong is also reported as too short.
+        places = [detail["loc"] for detail in details]
+        raise SettingsError(
+            _mistake(detail, hidden)
+            for detail in details
+            if detail["type"] != "too_short" or not any(_inside(place, detail["loc"]) for place in places)
+        ) from None
+
+
+def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
+
+
+def _mistake(detail: ErrorDetails, hidden: frozenset[str]) -> Mistake:
+    location = [part for part in detail["loc"] if isinstance(part, int) or not part.startswith("function-")]
+    key = NAMESPACE + ":" + _path(location)
+    guide, section, is_secret = _look_up(location)
+    shown = SECRET if is_secret or location[0] in hidden else _shown(detail["input"])
+    if detail["type"] == "extra_forbidden":
+        known = [info.alias or name for name, info in section.model_fields.items()]
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else "remove it"
+        return Mistake(key, shown, "nothing: there is no such key; the keys here are " + ", ".join(known), remedy)
+    if detail["type"] == "missing":
+        shown = "nothing"
+    return Mistake(key, shown, guide.may_hold, guide.remedy)
+
+
+def _path(location: Iterable[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a group of keys" if value else "an empty group"
+    if isinstance(value, str) and not value:
+        return "an empty text"
+    # Quotes show that "2" was written as a text where a number belongs.
+    text = json.dumps(value) if isinstance(value, str) and value.isdigit() else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+_UNKNOWN = Guide("", "")
+
+
+def _look_up(location: list[int | str]) -> tuple[Guide, type[Section], bool]:
+    """Follow a key's path through the models: its guide, the section it stands in, whether it is a secret."""
+    section: type[Section] = Settings
+    annotation: Any = Settings
+    guide = _UNKNOWN
+    for part in location:
+        if isinstance(part, int):
+            element = get_args(annotation)[0]
+            guide = next((item for item in getattr(element, "__metadata__", ()) if isinstance(item, Guide)), guide)
+            annotation = element
+            continue
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+            break
+        section = annotation
+        info = next((info for name, info in section.model_fields.items() if part in (name, info.alias)), None)
+        if info is None:
+            return _UNKNOWN, section, False
+        guide = _guide(info) or guide
+        annotation = info.annotation
+    return guide, section, annotation is SecretStr
+
+
+def _guide(info: FieldInfo) -> Guide | None:
+    return next((item for item in info.metadata if isinstance(item, Guide)), None)

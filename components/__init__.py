@@ -1,0 +1,1 @@
+"""Pulumi component resources: they make the plan exist, and decide nothing."""

@@ -1,0 +1,65 @@
+"""One EC2 instance of the plan, the same way for every role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import pulumi
+import pulumi_aws as aws
+
+from cluster.cloud_init import cloud_config, ssh_keys
+from cluster.firewall import Group
+from cluster.plan import ClusterPlan, Node
+
+DEBIAN: Final = "136693071363"
+"""Debian's AWS account."""
+
+
+def instance(
+    plan: ClusterPlan,
+    node: Node,
+    *,
+    group: Group,
+    subnet_ids: Mapping[str, pulumi.Input[str]],
+    security_group_ids: Mapping[Group, pulumi.Input[str]],
+    opts: pulumi.ResourceOptions,
+) -> aws.ec2.Instance:
+    """An instance at its fixed private address, with an encrypted gp3 volume and IMDSv2 only."""
+    tags = plan.tags(group.value, node.name)
+    ssh = plan.settings.ssh
+    user_data = pulumi.Output.concat(
+        "#cloud-config\n",
+        pulumi.Output.json_dumps({**cloud_config(ssh), "ssh_keys": pulumi.Output.secret(ssh_keys(ssh))}, indent=1),
+    )
+    return aws.ec2.Instance(
+        node.name,
+        ami=image_id(node.ami, opts),
+        instance_type=node.instance_type,
+        subnet_id=subnet_ids[node.zone.name],
+        private_ip=str(node.address),
+        vpc_security_group_ids=[security_group_ids[group]],
+        metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
+        root_block_device={
+            "volume_type": "gp3",
+            "volume_size": node.volume_gb,
+            "encrypted": True,
+            "tags": tags,
+        },
+        user_data=user_data,
+        user_data_replace_on_change=True,
+        tags=tags,
+        # The new host takes the old one's private address.
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
+    )
+
+
+def image_id(ami: str, opts: pulumi.ResourceOptions) -> pulumi.Input[str]:
+    """The id of an image given by id, or by the exact name of one of Debian's."""
+    if ami.startswith("ami-"):
+        return ami
+    return aws.ec2.get_ami_output(
+        owners=[DEBIAN],
+        filters=[{"name": "name", "values": [ami]}],
+        opts=pulumi.InvokeOptions(parent=opts.parent),
+    ).id

@@ -1,0 +1,69 @@
+"""The firewall table: what is open to whom, written out a second time, so that opening more is a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.firewall import ROWS, Direction, Group, Peer, rules
+from cluster.plan import ClusterPlan, plan
+from cluster.settings import load
+from tests.unit.cluster.conftest import VALID
+
+
+def open_to(group: Group, peer: Peer | Group) -> set[tuple[str, int, int]]:
+    return {
+        (row.ports.protocol, row.ports.first, row.ports.last)
+        for row in ROWS
+        if row.group is group and row.direction is Direction.INGRESS and row.peer is peer
+    }
+
+
+def test_viewers_reach_only_the_public_ports() -> None:
+    assert open_to(Group.LOAD_BALANCER, Peer.ANYWHERE) == {("tcp", p, p) for p in (80, 443, 1935, 5080, 5443)}
+    assert open_to(Group.MEDIA, Peer.ANYWHERE) == {("udp", 50000, 60000)}
+
+
+def test_ssh_and_statistics_are_for_administrators_only() -> None:
+    assert open_to(Group.LOAD_BALANCER, Peer.ADMIN) == {("tcp", 22, 22), ("tcp", 6080, 6080)}
+
+
+def test_media_nodes_take_traffic_from_the_load_balancer_only() -> None:
+    assert open_to(Group.MEDIA, Group.LOAD_BALANCER) == {("tcp", 1935, 1935), ("tcp", 5080, 5080)}
+    assert not open_to(Group.MEDIA, Peer.ADMIN)
+
+
+def test_what_the_load_balancer_may_send_media_nodes_may_receive() -> None:
+    sent = {(r.ports, r.peer) for r in ROWS if r.group is Group.LOAD_BALANCER and r.direction is Direction.EGRESS}
+    assert {ports for ports, peer in sent if peer is Group.MEDIA} == {
+        r.ports for r in ROWS if r.group is Group.MEDIA and r.peer is Group.LOAD_BALANCER
+    }
+
+
+def test_every_row_has_a_key_of_its_own_and_a_reason() -> None:
+    assert len({row.key for row in ROWS}) == len(ROWS)
+    # EC2 takes at most 255 of these characters as a rule's description.
+    assert all(row.why and len(row.why) < 256 and row.why.replace(",", "").replace(" ", "").isalnum() for row in ROWS)
+
+
+def test_each_source_becomes_a_rule_of_its_own(make_plan: Callable[..., ClusterPlan]) -> None:
+    one = {rule.key for rule in rules(make_plan(adminCidrs=["203.0.113.7/32"]))}
+    two = {rule.key for rule in rules(make_plan(adminCidrs=["198.51.100.0/24", "203.0.113.7/32"]))}
+    assert two - one == {"lb-ssh-198.51.100.0-24", "lb-stats-198.51.100.0-24"}
+    assert one < two
+
+
+NETWORKS = st.integers(8, 32).flatmap(
+    lambda p: st.integers(0, 2**p - 1).map(lambda n: f"{n << (32 - p) >> 24}.{n << (32 - p) >> 16 & 255}."
+                                           f"{n << (32 - p) >> 8 & 255}.{n << (32 - p) & 255}/{p}")
+)  # fmt: skip
+
+
+@given(admins=st.lists(NETWORKS, min_size=1, max_size=20))
+def test_every_rule_has_one_other_end_and_nobody_but_the_named_gets_in(admins: list[str]) -> None:
+    found = list(rules(plan(load({**VALID, "adminCidrs": admins}), project="p", stack="s")))
+    assert len({rule.key for rule in found}) == len(found)
+    assert all((rule.cidr is None) != (rule.peer_group is None) for rule in found)
+    assert {rule.cidr for rule in found if rule.row.peer is Peer.ADMIN} == set(admins)

@@ -1,0 +1,172 @@
+"""What a person is told about a stack file."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.settings import Mistake, Settings, SettingsError, load
+
+
+def mistakes(values: dict[str, Any], *, secret: tuple[str, ...] = ()) -> dict[str, Mistake]:
+    with pytest.raises(SettingsError) as caught:
+        load(values, secret=secret)
+    return {mistake.key: mistake for mistake in caught.value.mistakes}
+
+
+def test_what_is_left_out_has_safe_defaults(valid: dict[str, Any]) -> None:
+    settings = load(valid)
+    assert settings.network.cidr == "172.30.0.0/16"
+    assert settings.network.zones == 2
+    assert (settings.media.origins.count, settings.media.edges.count) == (1, 1)
+    assert settings.media.apps == ("LiveApp",)
+    assert settings.tls.mode == "self-signed"
+
+
+def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
+    valid |= {
+        "domian": "live.example.com",
+        "domain": "https://live.example.com",
+        "adminCidrs": ["0.0.0.0/0", "203.0.113.0/24"],
+        "network": {"cidr": "172.30.0.1/16", "zones": "2"},
+    }
+    valid["media"]["edges"] = {"count": 0}
+    found = mistakes(valid)
+    assert set(found) == {
+        "antmedia:domian",
+        "antmedia:domain",
+        "antmedia:adminCidrs[0]",
+        "antmedia:network.cidr",
+        "antmedia:network.zones",
+        "antmedia:media.edges.count",
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong", "key", "held", "may_hold"),
+    [
+        ("domain", "localhost", "domain", "localhost", "a domain name"),
+        ("domain", "UPPER.example.com", "domain", "UPPER.example.com", "small letters"),
+        ("domain", "10.0.0.1", "domain", "10.0.0.1", "a domain name"),
+        ("adminCidrs", [], "adminCidrs", "[]", "1 to 20"),
+        ("adminCidrs", ["::/0"], "adminCidrs[0]", "::/0", "an IPv4 network"),
+        ("adminCidrs", ["203.0.113.7"], "adminCidrs[0]", "203.0.113.7", "in CIDR notation"),
+        ("adminCidrs", "203.0.113.7/32", "adminCidrs", "203.0.113.7/32", "a list"),
+        ("network", {"cidr": "172.30.0.0/24"}, "network.cidr", "172.30.0.0/24", "from /16 to /20"),
+        ("network", {"cidr": "8.8.0.0/16"}, "network.cidr", "8.8.0.0/16", "private"),
+        ("network", {"zones": 7}, "network.zones", "7", "from 1 to 6"),
+        ("network", {"zones": "2"}, "network.zones", '"2"', "a whole number"),
+        ("network", "172.30.0.0/16", "network", "172.30.0.0/16", "the keys cidr and zones"),
+        ("tls", {"mode": "letsencript"}, "tls.mode", "letsencript", "self-signed"),
+        ("loadBalancer", {"ami": "debian-13-amd64-*"}, "loadBalancer.ami", "debian-13-amd64-*", "exact name"),
+        ("loadBalancer", {"instanceType": "t9.huge"}, "loadBalancer.instanceType", "t9.huge", "t3.small"),
+        (
+            "loadBalancer",
+            {"timeouts": {"tunnelMinutes": 0}},
+            "loadBalancer.timeouts.tunnelMinutes",
+            "0",
+            "from 1 to 1440",
+        ),
+        ("media", {"ami": "latest"}, "media.ami", "latest", "the id of an Ant Media Server image"),
+        ("media", {"ami": "ami-0123456789abcdef0", "apps": []}, "media.apps", "[]", "a list of names"),
+        ("stats", {"user": "x y", "password": "correct-horse-battery"}, "stats.user", "x y", "a login name"),
+    ],
+)
+def test_a_mistake_names_key_value_and_what_it_may_hold(
+    valid: dict[str, Any], section: str, wrong: Any, key: str, held: str, may_hold: str
+) -> None:
+    found = mistakes(valid | {section: wrong})
+    assert list(found) == [f"antmedia:{key}"]
+    mistake = found[f"antmedia:{key}"]
+    assert mistake.held == held
+    assert may_hold in mistake.may_hold
+    assert mistake.remedy
+
+
+@pytest.mark.parametrize("key", ["adminCidrs", "media", "ssh", "stats"])
+def test_a_required_key_that_is_missing_is_named(valid: dict[str, Any], key: str) -> None:
+    del valid[key]
+    assert mistakes(valid)[f"antmedia:{key}"].held == "nothing"
+
+
+def test_a_misspelt_key_is_answered_with_the_nearest_one(valid: dict[str, Any]) -> None:
+    assert mistakes(valid | {"loadBalancr": {}})["antmedia:loadBalancr"].remedy == "did you mean loadBalancer?"
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [
+        ("ssh", {"privateKey": "hunter2-hunter2", "hostKey": "hunter2-hunter2"}),
+        ("ssh", {"privatKey": "hunter2-hunter2"}),
+        ("ssh", "hunter2-hunter2"),
+        ("stats", {"password": "hunter2"}),
+        ("stats", {"user": "hunter2 hunter2", "password": "hunter2"}),
+        ("sttas", {"password": "hunter2"}),
+        ("sttas", "hunter2"),
+    ],
+)
+def test_no_value_under_a_key_that_holds_secrets_is_ever_shown(valid: dict[str, Any], section: str, wrong: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(valid | {section: wrong}, secret=["ssh", "stats", "sttas"])
+    assert "hunter2" not in str(caught.value)
+    assert "[secret]" in str(caught.value)
+
+
+def test_a_secret_is_not_shown_even_if_the_stack_file_keeps_it_in_the_clear(valid: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(valid | {"stats": {"password": "hunter2"}})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_settings_do_not_show_their_secrets(valid: dict[str, Any]) -> None:
+    assert "correct-horse" not in repr(load(valid))
+    assert "OPENSSH PRIVATE" not in repr(load(valid))
+
+
+def test_a_key_that_lost_its_last_newline_gets_it_back(valid: dict[str, Any]) -> None:
+    valid["ssh"]["hostKey"] = valid["ssh"]["hostKey"].strip()
+    assert load(valid).ssh.host_key.get_secret_value().endswith("-----END OPENSSH PRIVATE KEY-----\n")
+
+
+@given(network=st.ip_addresses(v=4).flatmap(lambda a: st.integers(0, 32).map(lambda p: f"{a}/{p}")))
+def test_a_vpc_is_exactly_a_private_network_of_a_usable_size(network: str) -> None:
+    wanted = ipaddress.ip_network(network, strict=False)
+    private = any(
+        wanted.subnet_of(ipaddress.ip_network(block))  # type: ignore[arg-type]
+        for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+    )
+    good = str(wanted) == network and 16 <= wanted.prefixlen <= 20 and private
+    assert accepts("network", {"cidr": network}) == good
+
+
+@given(address=st.ip_addresses(v=4), prefix=st.integers(0, 32))
+def test_administrators_are_never_the_whole_internet(address: ipaddress.IPv4Address, prefix: int) -> None:
+    network = ipaddress.ip_network(f"{address}/{prefix}", strict=False)
+    assert accepts("adminCidrs", [str(network)]) == (prefix >= 8)
+
+
+@given(
+    text=st.text(max_size=20)
+    | st.integers()
+    | st.floats()
+    | st.lists(st.integers())
+    | st.dictionaries(st.text(), st.text())
+)
+def test_whatever_a_key_holds_there_is_a_clear_answer(text: Any) -> None:
+    for key in Settings.model_fields:
+        accepts(key, text)
+
+
+def accepts(key: str, value: Any) -> bool:
+    from tests.unit.cluster.conftest import VALID
+
+    try:
+        load({**VALID, key: value})
+    except SettingsError as error:
+        assert all(m.key.startswith("antmedia:") and m.may_hold and m.remedy for m in error.mistakes)
+        return False
+    return True
