@@ -16,6 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.ec2", description=__doc__)
     parser.add_argument("--port", type=int, default=5000, help="TCP port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--fd", type=int, help="an inherited listening socket to answer on as well")
+    parser.add_argument("--without", action="append", default=[], metavar="PATCH", help="leave out a patch, for tests")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
 
@@ -31,9 +32,9 @@ def main() -> int:
     stop = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stop.set())
-    running = [server.serve(sock)]
+    running = [server.serve(sock, without=arguments.without)]
     if arguments.fd is not None:
-        running.append(server.serve(socket.socket(fileno=arguments.fd)))
+        running.append(server.serve(socket.socket(fileno=arguments.fd), without=arguments.without))
     print(f"AWS API on {running[0].url}", flush=True)
     stop.wait()
     for each in running:

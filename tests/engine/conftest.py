@@ -1,0 +1,67 @@
+"""One deployment for the whole tier: made once, and whoever breaks it mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import keys
+from tests.engine.pulumi_cli import Engine, Run
+from tests.engine.sandbox import AwsApi, Namespace, SshServer
+
+
+@pytest.fixture(scope="session")
+def namespace() -> Iterator[Namespace]:
+    made = Namespace()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engine")
+
+
+@pytest.fixture(scope="session")
+def aws(namespace: Namespace, directory: Path) -> Iterator[AwsApi]:
+    """The AWS API, as the outside sees it."""
+    running = AwsApi(namespace, directory)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def ec2(aws: AwsApi) -> Any:
+    """What a person with the AWS console would use: a boto3 client."""
+    return aws.client("ec2")
+
+
+@pytest.fixture(scope="session")
+def engine(namespace: Namespace, directory: Path, aws: AwsApi) -> Engine:
+    return Engine(namespace, directory)
+
+
+@pytest.fixture(scope="session")
+def ssh(engine: Engine, directory: Path) -> Iterator[SshServer]:
+    private = [secret for secret in engine.secrets if "PRIVATE KEY" in secret]
+    login, host = engine.ssh_keys
+    assert {login, host} == set(private)
+    running = SshServer(engine.namespace, directory, host_key=host, authorized_key=keys.public_key(login))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def first_up(engine: Engine, ssh: SshServer) -> Run:
+    """The update that made the deployment."""
+    return engine.up()
+
+
+@pytest.fixture
+def ssh_log(ssh: SshServer) -> SshServer:
+    """The commands sent to hosts, from the beginning of the test on."""
+    ssh.clear()
+    return ssh
