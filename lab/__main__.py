@@ -1,0 +1,304 @@
+"""The commands of the lab: `lab/lab COMMAND`. See docs/lab.md."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import cgroups, cleanup, control, faults, forward, hosts, images, layout
+from lab.layout import LabError, Layout
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+# Program: the Debian package that has it.
+NEEDED = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "systemd-nspawn": "systemd-container",
+    "nsenter": "util-linux",
+    "mount": "mount",
+}
+_LAST_LINES = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code is its own, or that of the command it ran."""
+    options = _parser().parse_args(arguments)
+    try:
+        lab = layout.layout(options.lab)
+        return int(options.run(lab, options))
+    except (LabError, images.ImageError) as error:
+        text = str(error)
+        print(text[0].upper() + text[1:], file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lab/lab", description="AWS on one machine; see docs/lab.md.")
+    parser.add_argument("--lab", metavar="NAME", help="which lab (default: $ANTMEDIA_LAB, or lab)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, description: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=description, description=description)
+        added.set_defaults(run=run)
+        return added
+
+    up = command("up", _up, "start the lab; does nothing when it runs")
+    up.add_argument("--foreground", action="store_true", help="stay; Ctrl-C removes the lab")
+    up.add_argument("--image", action="append", metavar="NAME", help="have only these images ready (default: all)")
+    up.add_argument("--notify", type=int, help=argparse.SUPPRESS)
+    command("down", _down, "stop the lab and remove everything that belongs to it")
+    status = command("status", _status, "list the hosts")
+    status.add_argument("--json", action="store_true", help="one JSON array")
+    for visitor, description in (
+        ("client", "run a command as a viewer on the internet (192.0.2.10)"),
+        ("admin", "run a command as an admin on the internet (192.0.2.20)"),
+    ):
+        added = command(visitor, _visitor, description)
+        added.set_defaults(visitor=visitor)
+        added.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    host = command("host", _host, "run a command on a host as root")
+    host.add_argument("name", help="Name tag or instance id")
+    host.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    console = command("console", _console, "show a host's boot log")
+    console.add_argument("name", help="Name tag or instance id")
+    for kind, description in zip(
+        faults.KINDS,
+        (
+            "cut a host's power; EC2 goes on calling it running",
+            "stop all processes of a host",
+            "cut a host's network",
+            "undo kill, pause and cut",
+        ),
+        strict=True,
+    ):
+        added = command(kind, _fault, description)
+        added.set_defaults(kind=kind)
+        added.add_argument("name", help="Name tag or instance id")
+    name = command("dns", _dns, "give a name an address in the lab's DNS")
+    name.add_argument("name")
+    name.add_argument("address", help="an IPv4 address; - takes the name away")
+    into = command("forward", _forward, "make the load balancer reachable from this machine's browser")
+    into.add_argument(
+        "--port",
+        action="append",
+        metavar="LOCAL[:REMOTE]",
+        help="port of 127.0.0.1 and of the load balancer (default: 8443:443, 5443:5443 and 1935:1935)",
+    )
+    into.add_argument("--admin", action="store_true", help="connect from the admin's address, not a viewer's")
+    command("objects", _objects, "list what exists in the account, as JSON")
+    logs = command("logs", _logs, "show the controller's log")
+    logs.add_argument("--follow", action="store_true", help="go on showing it")
+    return parser
+
+
+# ---- up and down
+
+
+def _up(lab: Layout, options: argparse.Namespace) -> int:
+    _require_root()
+    missing = hosts.missing_programs(NEEDED)
+    if missing:
+        packages = " ".join(sorted(set(missing.values())))
+        raise LabError(f"The lab needs {', '.join(missing)}: install them with apt-get install {packages}.")
+    if cleanup.holder(lab) is not None:
+        if options.foreground:
+            raise LabError(f"The lab {lab.name!r} is running already: stop it with lab/lab down.")
+        print(f"the lab {lab.name!r} is running already")
+        return 0
+    if options.notify is None:
+        for name in options.image or [name for name in images.names() if images.recipe(name).amis]:
+            images.ensure(name)
+    if not options.foreground:
+        return _up_in_background(lab)
+    return _controller(lab, options.notify)
+
+
+def _up_in_background(lab: Layout) -> int:
+    started = time.monotonic()
+    reading, writing = os.pipe()
+    arguments = ["--lab", lab.name, "up", "--foreground", "--notify", str(writing)]
+    program = "import sys; sys.path[0] = sys.argv.pop(1); from lab.__main__ import main; sys.exit(main())"
+    command = [*cgroups.delegation(lab), sys.executable, "-c", program, str(CHECKOUT), *arguments]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[writing], start_new_session=True, cwd="/")
+    os.close(writing)
+    ready = False
+    try:
+        with os.fdopen(reading) as progress:
+            for line in progress:
+                ready = ready or line == "ready\n"
+                print(f"{time.monotonic() - started:7.1f} s  lab {lab.name}: {line}", end="", flush=True)
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGTERM)
+        child.wait()
+        raise
+    if ready:
+        return 0
+    with contextlib.suppress(FileNotFoundError):
+        print("".join(lab.log.read_text().splitlines(keepends=True)[-_LAST_LINES:]), file=sys.stderr, end="")
+    raise LabError(f"The controller of the lab {lab.name!r} did not start: the lines above say why.")
+
+
+def _controller(lab: Layout, notify: int | None) -> int:
+    from lab import controller  # loads the emulator: not for the other commands
+
+    class Elapsed(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return f"{record.relativeCreated / 1000:8.2f} s  {super().format(record)}"
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Elapsed("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    log = logging.getLogger("lab")
+    waiting = os.fdopen(notify, "w") if notify is not None else None
+
+    def announce(text: str) -> None:
+        log.info(text)
+        if waiting and not waiting.closed:
+            with contextlib.suppress(OSError):
+                print(text, file=waiting, flush=True)
+
+    def ready() -> None:
+        announce("ready")
+        if waiting:
+            waiting.close()
+
+    try:
+        controller.Controller(lab, announce, log_to_file=notify is not None).run(ready)
+    except LabError as error:
+        if waiting is None:
+            raise
+        announce(str(error))
+        return 1
+    except Exception:
+        if waiting is None:
+            raise
+        for line in traceback.format_exc().splitlines()[-_LAST_LINES:]:
+            announce(line)
+        return 1
+    return 0
+
+
+def _down(lab: Layout, options: argparse.Namespace) -> int:
+    _require_root()
+    started = time.monotonic()
+    ran = cleanup.holder(lab) is not None
+    cleanup.stop_controller(lab)
+    with cleanup.hold(lab) as free:
+        if not free:
+            raise LabError(f"The lab {lab.name!r} is being started by somebody else: try again when it is ready.")
+        left = cleanup.remove_leftovers(lab)
+    what = "stopped" if ran else f"removed {len(left)} leftovers" if left else "was not running"
+    print(f"{time.monotonic() - started:7.1f} s  lab {lab.name}: {what}")
+    return 0
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise LabError("The lab makes network namespaces and hosts, which only root may: run the command with sudo.")
+
+
+# ---- looking
+
+
+def _status(lab: Layout, options: argparse.Namespace) -> int:
+    found = control.ask(lab, ask="status")
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    rows: list[tuple[str, ...]] = [("NAME", "INSTANCE", "EC2 STATE", "HOST", "PRIVATE", "PUBLIC", "UPTIME")]
+    for host in found:
+        uptime = host["uptime_seconds"]
+        up_for = "-" if uptime is None else f"{uptime // 60} min {uptime % 60:02} s"
+        cells = (host[key] for key in ("name", "instance", "state", "host", "private", "public"))
+        rows.append((*(str(cell or "-") for cell in cells), up_for))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _objects(lab: Layout, options: argparse.Namespace) -> int:
+    print(json.dumps(control.ask(lab, ask="objects"), indent=2))
+    return 0
+
+
+def _console(lab: Layout, options: argparse.Namespace) -> int:
+    instance = control.ask(lab, ask="host", host=options.name)["instance"]
+    return _show(lab.hosts / instance / "console.log", f"{options.name} has not booted yet.")
+
+
+def _logs(lab: Layout, options: argparse.Namespace) -> int:
+    if options.follow and lab.log.exists():
+        os.execvp("tail", ["tail", "-n", "+1", "-F", str(lab.log)])
+    return _show(lab.log, f"The lab {lab.name!r} has no log: it is not running, or it runs in the foreground.")
+
+
+def _show(path: Path, otherwise: str) -> int:
+    try:
+        sys.stdout.write(path.read_text(errors="replace"))
+    except FileNotFoundError as error:
+        raise LabError(otherwise) from error
+    return 0
+
+
+# ---- doing
+
+
+def _visitor(lab: Layout, options: argparse.Namespace) -> int:
+    _require_root()
+    namespace = lab.client_namespace if options.visitor == "client" else lab.admin_namespace
+    if cleanup.holder(lab) is None:
+        raise LabError(f"The lab {lab.name!r} is not running: start it with lab/lab up.")
+    command = _command(options.command)
+    os.execvp("ip", ["ip", "netns", "exec", namespace, *command])
+
+
+def _host(lab: Layout, options: argparse.Namespace) -> int:
+    _require_root()
+    command = _command(options.command)
+    found = control.ask(lab, ask="host", host=options.name)
+    leader = hosts.leader(Path(found["cgroup"]) / found["instance"])
+    if leader is None:
+        raise LabError(f"{options.name} is off: see lab/lab status.")
+    enter = hosts.enter_command(leader, command)
+    os.execvp(enter[0], enter)
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    command = list(words[1:] if words[:1] == ["--"] else words)
+    if not command:
+        raise LabError("Say which command to run, after two dashes: lab/lab client -- curl http://example.test/")
+    return command
+
+
+def _fault(lab: Layout, options: argparse.Namespace) -> int:
+    print(control.ask(lab, ask="fault", kind=options.kind, host=options.name))
+    return 0
+
+
+def _dns(lab: Layout, options: argparse.Namespace) -> int:
+    control.ask(lab, ask="name", name=options.name, address=None if options.address == "-" else options.address)
+    return 0
+
+
+def _forward(lab: Layout, options: argparse.Namespace) -> int:
+    _require_root()
+    return forward.run(lab, options.port, lab.admin_namespace if options.admin else lab.client_namespace)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

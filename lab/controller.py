@@ -1,0 +1,310 @@
+"""The controller: one process per lab that serves the account's APIs and keeps the hosts as the account says.
+
+Every change of the account wakes the loop, which compares instances with hosts. Work on one host runs in a thread of
+its own, so that a slow boot does not delay a security group or a public address.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import (
+    apt_proxy,
+    cgroups,
+    cleanup,
+    control,
+    dns,
+    faults,
+    hosts,
+    images,
+    layout,
+    metadata,
+    network,
+    packet_filter,
+)
+from lab.ec2 import backend, model
+from lab.ec2 import server as ec2_server
+from lab.layout import LabError, Layout
+
+_LOG = logging.getLogger("lab")
+_TICK_SECONDS = 1.0
+_PARALLEL = 4
+_ACTIVE = ("pending", "running")
+_OFF = ("stopping", "stopped")
+_REBOOT_STATUS = 133  # systemd-nspawn: the host wants to be started again
+_FREE_BYTES = 500_000_000
+
+
+@dataclass(frozen=True)
+class Account:
+    """A consistent copy of what the lab must make true."""
+
+    instances: tuple[model.Instance, ...]
+    groups: tuple[model.SecurityGroup, ...]
+    vpcs: tuple[model.Vpc, ...]
+    subnets: tuple[model.Subnet, ...]
+    public: dict[str, str]
+    elastic: tuple[str, ...]
+
+    @classmethod
+    def read(cls) -> Account:
+        with backend.LOCK:
+            return cls(
+                tuple(model.instances()),
+                tuple(model.security_groups()),
+                tuple(model.vpcs()),
+                tuple(model.subnets()),
+                model.public_addresses(),
+                tuple(sorted(e.public_ip for e in backend.service("ec2").addresses if e.eni is not None)),
+            )
+
+
+class Controller:
+    """Runs one lab. `announce` is told each step, for who waits for the lab to be ready; with `log_to_file` this
+    process's output goes to the lab's log from the moment there is one."""
+
+    def __init__(self, lab: Layout, announce: Callable[[str], None], log_to_file: bool) -> None:
+        self._lab, self._announce, self._log_to_file = lab, announce, log_to_file
+        self._hosts: dict[str, hosts.Host] = {}
+        self._busy: set[str] = set()
+        self._failed: dict[str, str] = {}
+        self._faults = faults.Faults()
+        self._names: dict[str, str] = {}
+        self._ruleset = ""
+        self._wake = threading.Event()
+        self._stopping = False
+        self._cgroup = Path()
+        self._archive_hosts: set[str] = set()
+        self._pool = concurrent.futures.ThreadPoolExecutor(_PARALLEL, thread_name_prefix="host")
+
+    # ---- life
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Serves until SIGTERM or SIGINT, then removes everything. Raises LabError when the lab cannot be made."""
+        with cleanup.hold(self._lab) as free:
+            if not free:
+                raise LabError(f"The lab {self._lab.name!r} is running already: stop it with lab/lab down.")
+            left = cleanup.remove_leftovers(self._lab)
+            if left:
+                self._announce(f"removed what an earlier lab left: {len(left)} things")
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._stop())
+            try:
+                self._make()
+                ready()
+                self._serve()
+            finally:
+                self._remove()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+    def _make(self) -> None:
+        lab = self._lab
+        lab.state.mkdir(parents=True, mode=0o700)
+        lab.hosts.mkdir()
+        lab.pid_file.write_text(f"{os.getpid()}\n")
+        if shutil.disk_usage(lab.state).free < _FREE_BYTES:
+            raise LabError(
+                f"{lab.state} has less than 500 MB free: make room, or set ANTMEDIA_LAB_STATE to a larger disk."
+            )
+        if self._log_to_file:
+            self._redirect_output()
+        self._cgroup = cgroups.prepare(lab)
+        network.make_router(lab)
+        network.load_packet_filter(lab.router_namespace, packet_filter.ruleset([], []))
+        router = lab.router_namespace
+        ec2_server.serve(network.listen(router, layout.API_ADDRESS), self._wake.set)
+        metadata.serve(network.listen(router, (layout.METADATA_ADDRESS, 80)), self._caller, model.security_groups)
+        self._archive_hosts = apt_proxy.archive_hosts()
+        archive = apt_proxy.Archive(images.cache_root() / "apt", self._archive_hosts)
+        for port in (80, layout.ARCHIVE_PROXY_PORT):
+            apt_proxy.serve(network.listen(router, (layout.ARCHIVE_ADDRESS, port)), archive)
+        dns.serve(*network.listen_both(router, (layout.DNS_ADDRESS, 53)), self._resolve)
+        control.serve(lab, self._handle)
+
+    def _redirect_output(self) -> None:
+        log = os.open(self._lab.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for descriptor in (1, 2):
+            os.dup2(log, descriptor)
+        os.close(log)
+
+    def _serve(self) -> None:
+        while not self._stopping:
+            self._wake.wait(_TICK_SECONDS)
+            self._wake.clear()
+            if self._stopping:
+                return
+            try:
+                self._reconcile(Account.read())
+            except Exception:
+                _LOG.exception("the hosts could not be brought in line with the account")
+                time.sleep(_TICK_SECONDS)
+
+    def _remove(self) -> None:
+        started = time.monotonic()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for host in self._hosts.values():
+            if host.process:
+                host.process.kill()
+        cleanup.remove_leftovers(self._lab)
+        self._announce(f"stopped, nothing left, {time.monotonic() - started:.1f} s")
+
+    # ---- hosts
+
+    def _reconcile(self, account: Account) -> None:
+        # The filter first: a host never runs without it.
+        self._load_filter(account)
+        wanted = {instance.id: instance for instance in account.instances}
+        for instance_id in [held for held in self._hosts if held not in wanted and held not in self._busy]:
+            self._work(instance_id, "terminated", self._hosts.pop(instance_id).destroy)
+        for instance in account.instances:
+            if instance.id not in self._busy:
+                self._reconcile_one(instance)
+
+    def _reconcile_one(self, instance: model.Instance) -> None:
+        host = self._hosts.get(instance.id)
+        label = f"{instance.name} ({instance.id}, {instance.private_ip})"
+        if instance.state in _ACTIVE:
+            if host is None and instance.id not in self._failed:
+                self._work(instance.id, f"{label} powered on", lambda: self._launch(instance))
+            elif host and not host.running and instance.id not in self._faults.killed:
+                status = host.process.returncode if host.process else None
+                if status is None or status == _REBOOT_STATUS:
+                    self._work(instance.id, f"{label} powered on again", host.restart)
+        elif instance.state in _OFF:
+            if host and host.process:
+                self._faults.forget(instance.id)
+                self._work(instance.id, f"{label} stopped", host.stop)
+        elif host:
+            self._faults.forget(instance.id)
+            del self._hosts[instance.id]
+            self._work(instance.id, f"{label} terminated", host.destroy)
+
+    def _launch(self, instance: model.Instance) -> None:
+        try:
+            image = images.ensure(images.for_ami(instance.image_id))
+        except images.ImageError as error:
+            raise LabError(f"its image: {error}") from error
+        host = hosts.Host(
+            lab=self._lab,
+            instance_id=instance.id,
+            address=instance.private_ip,
+            subnet=instance.subnet_cidr or str(ipaddress.ip_network(f"{instance.private_ip}/24", strict=False)),
+            image=image,
+            cgroup=self._cgroup / instance.id,
+        )
+        host.start()
+        self._hosts[instance.id] = host
+
+    def _work(self, instance_id: str, what: str, action: Callable[[], object]) -> None:
+        self._busy.add(instance_id)
+
+        def work() -> None:
+            started = time.monotonic()
+            try:
+                action()
+                _LOG.info("%s, %.2f s", what, time.monotonic() - started)
+            except Exception as error:
+                self._failed[instance_id] = str(error)
+                _LOG.exception("NOT %s", what)
+            finally:
+                self._busy.discard(instance_id)
+                self._wake.set()
+
+        self._pool.submit(work)
+
+    def _load_filter(self, account: Account) -> None:
+        present = packet_filter.members(account.instances, account.subnets, account.vpcs, account.public)
+        cut = {layout.host_interface(instance_id) for instance_id in self._faults.cut}
+        ruleset = packet_filter.ruleset(present, account.groups, account.vpcs, cut)
+        if ruleset != self._ruleset:
+            for vpc in account.vpcs:
+                network.route_vpc(self._lab, vpc.cidr)
+            network.load_packet_filter(self._lab.router_namespace, ruleset)
+            self._ruleset = ruleset
+
+    # ---- what hosts and people ask
+
+    def _caller(self, address: str) -> model.Instance | None:
+        return next((i for i in model.instances() if i.private_ip == address and i.state in _ACTIVE), None)
+
+    def _resolve(self, name: str) -> list[str] | None:
+        names = dns.Names(self._names, model.a_records, Account.read().elastic, self._archive_hosts)
+        return names.resolve(name)
+
+    def _handle(self, request: control.Request) -> Any:
+        match request.get("ask"):
+            case "status":
+                return self.status()
+            case "objects":
+                return model.objects()
+            case "elastic":
+                return Account.read().elastic
+            case "fault":
+                return self._fault(request["kind"], self._find(request["host"]))
+            case "host":
+                return {"instance": self._find(request["host"]).id, "cgroup": str(self._cgroup)}
+            case "name":
+                return self._name(request["name"].rstrip(".").lower(), request["address"])
+            case other:
+                raise LabError(f"The controller does not know {other!r}: it is of another version; restart the lab.")
+
+    def _name(self, name: str, address: str | None) -> None:
+        if address is None:
+            self._names.pop(name, None)
+        else:
+            self._names[name] = address
+
+    def _find(self, wanted: str) -> model.Instance:
+        present = [i for i in model.instances() if i.state != "terminated"]
+        found = [i for i in present if wanted in (i.id, i.name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise LabError(f"Several hosts are called {wanted!r}: name one of {', '.join(i.id for i in found)}.")
+        known = ", ".join(sorted(i.name for i in present)) or "none"
+        raise LabError(f"There is no host {wanted!r}; there are: {known}.")
+
+    def _fault(self, kind: str, instance: model.Instance) -> str:
+        host = self._hosts.get(instance.id)
+        if host is None:
+            raise LabError(f"{instance.name} has no host now (it is {instance.state} in EC2).")
+        self._failed.pop(instance.id, None)
+        done = self._faults.apply(kind, host)
+        self._load_filter(Account.read())
+        self._wake.set()
+        return f"{instance.name} {done}"
+
+    def status(self) -> list[dict[str, Any]]:
+        """One entry per instance that is not terminated."""
+        found = []
+        for instance in model.instances():
+            if instance.state == "terminated":
+                continue
+            host = self._hosts.get(instance.id)
+            up = host is not None and host.running
+            found.append(
+                {
+                    "name": instance.name,
+                    "instance": instance.id,
+                    "state": instance.state,
+                    "host": self._failed.get(instance.id) or self._faults.describe(instance.id, up),
+                    "private": instance.private_ip,
+                    "public": instance.public_ip if instance.state in _ACTIVE else None,
+                    "uptime_seconds": round(time.time() - host.started_at) if host and up else None,
+                }
+            )
+        return found
