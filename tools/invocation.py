@@ -1,0 +1,208 @@
+"""What `tools/pulumi ARGS` decides before it becomes the Pulumi CLI: environment, directory, and what a lab stack needs.
+
+Standard library only: `tools/pulumi version` works wherever a tool chain is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.provision import cache
+from tools.provision.steps import ProvisionError, complain
+
+LAB_STACK = re.compile(r"lab(-[a-zA-Z0-9_.-]+)?")
+"""The stacks that live in the lab. Every other name is a stack of the person's own backend, which this leaves alone."""
+LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,11}")
+
+# Flags of the CLI that take a value in the next word, as far as they can stand before the command.
+FLAGS_WITH_VALUE = frozenset(
+    ("-s", "--stack", "-C", "--cwd", "--color", "--memprofilerate", "--otel-traces", "--profiling", "--tracing", "-v", "--verbose")
+)
+TAKES_CONFIG_FILE = frozenset(("up", "update", "preview", "pre", "refresh", "destroy", "down", "dn", "import", "watch"))
+CONFIG_READS = frozenset((None, "get"))
+NAMES_STACK = frozenset(("init", "select", "rm"))
+"""The subcommands of `pulumi stack` whose argument is the stack's name."""
+
+# The lab's EC2 API is reached with the lab stack's own settings; a person's account, profile or endpoint must have no say in it.
+PERSONAL_AWS = re.compile(r"AWS_")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What matters in a command line of the CLI."""
+
+    stack: str | None
+    """From -s, --stack, or the name that `pulumi stack init|select|rm` is given."""
+    command: str | None
+    subcommand: str | None
+    command_index: int
+    """Where the command stands in the words; -1 when there is none."""
+    has_config_file: bool
+    has_cwd: bool
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where a lab's things are: see `lab/lab`."""
+
+    name: str
+    state: Path
+
+    @property
+    def is_running(self) -> bool:
+        return (Path("/run/netns") / self.name).exists()
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A program to become."""
+
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: Path
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """Find stack and command among the CLI's words; what follows `--` is not looked at."""
+    stack: str | None = None
+    positional: list[tuple[int, str]] = []
+    has_config_file = has_cwd = False
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            break
+        flag, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            positional.append((index, word))
+        elif flag in ("-s", "--stack"):
+            stack = value if equals else next(iter(words[index + 1 : index + 2]), None)
+        elif word.startswith("-s") and not word.startswith("--"):
+            stack = word[2:]
+        has_config_file |= flag == "--config-file"
+        has_cwd |= flag == "--cwd" or (word.startswith("-C") and not word.startswith("--"))
+        index += 2 if word in FLAGS_WITH_VALUE or word == "--config-file" else 1
+    names = [name for _, name in positional]
+    command, subcommand, argument = (*names, None, None, None)[:3]
+    if command == "stack" and subcommand in NAMES_STACK and stack is None:
+        stack = argument
+    return Arguments(stack, command, subcommand, positional[0][0] if positional else -1, has_config_file, has_cwd)
+
+
+def lab_stack(arguments: Arguments, environment: Mapping[str, str]) -> str | None:
+    """The lab stack that the command is about; None for every other stack and for commands about none."""
+    stack = arguments.stack or environment.get("PULUMI_STACK")
+    return stack if stack and LAB_STACK.fullmatch(stack) else None
+
+
+def takes_config_file(arguments: Arguments) -> bool:
+    """Whether the lab's stack file, values and secrets together, is to be handed to the command."""
+    if arguments.has_config_file:
+        return False
+    if arguments.command == "config":
+        return arguments.subcommand in CONFIG_READS
+    return arguments.command in TAKES_CONFIG_FILE
+
+
+def lab_from(environment: Mapping[str, str]) -> Lab:
+    """The lab that ANTMEDIA_LAB names, `lab` without it. Raises ProvisionError for an impossible name."""
+    name = environment.get("ANTMEDIA_LAB") or "lab"
+    if not LAB_NAME.fullmatch(name):
+        raise ProvisionError(f"ANTMEDIA_LAB is {name!r}; a lab's name is up to 12 of a-z, 0-9 and -, beginning with a letter.")
+    return Lab(name, Path(environment.get("ANTMEDIA_LAB_STATE") or "/var/lib/antmedia") / name)
+
+
+def tool_environment(chain: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the CLI with the tool chain's programs and plugins, and the person's own login."""
+    own_home = environment.get("PULUMI_HOME") or str(Path(environment.get("HOME", "/")) / ".pulumi")
+    result = {
+        **environment,
+        "PATH": f"{chain / 'bin'}{os.pathsep}{environment.get('PATH', os.defpath)}",
+        "PULUMI_HOME": str(chain / "home"),
+        "PULUMI_CREDENTIALS_PATH": environment.get("PULUMI_CREDENTIALS_PATH") or own_home,
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+    # Without its compiled files, importing pulumi_aws takes three seconds longer, each time.
+    result.pop("PYTHONDONTWRITEBYTECODE", None)
+    return result
+
+
+def lab_environment(lab: Lab, environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` turned to the lab's own backend, passphrase and EC2 API. Secrets go by file, never by argument."""
+    result = {name: value for name, value in environment.items() if not PERSONAL_AWS.match(name)}
+    for name in ("SSH_AUTH_SOCK", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_ACCESS_TOKEN"):
+        result.pop(name, None)
+    return {
+        **result,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PULUMI_BACKEND_URL": f"file://{lab.state / 'pulumi'}",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(lab.state / "passphrase"),
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    }
+
+
+def project_directory(start: Path, checkout: Path) -> Path:
+    """`start` when it is in a Pulumi project, else the checkout."""
+    return start if any((folder / "Pulumi.yaml").is_file() for folder in (start, *start.parents)) else checkout
+
+
+def prepare_stack_file(stack: str, checkout: Path, environment: Mapping[str, str]) -> Path:
+    """Have tools/lab_stack.py merge the stack's values with the lab's secrets; returns the file. Raises ProvisionError."""
+    python = checkout / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise ProvisionError("There is no Python environment here yet: make tools")
+    done = subprocess.run(
+        [python, "-m", "tools.lab_stack", stack], cwd=checkout, env=dict(environment), stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise ProvisionError(f"The settings of the stack {stack} could not be prepared.")
+    return Path(done.stdout.strip())
+
+
+def plan(words: Sequence[str], environment: Mapping[str, str], start: Path, checkout: Path) -> Invocation:
+    """Decide what `tools/pulumi WORDS` becomes. Raises ProvisionError with a sentence."""
+    chain = cache.root() / "toolchain" / "current"
+    program = chain / "bin" / "pulumi"
+    if not program.exists():
+        raise ProvisionError("There is no tool chain yet: make tools")
+    arguments = parse(words)
+    directory = start if arguments.has_cwd else project_directory(start, checkout)
+    result = tool_environment(chain.resolve(), environment)
+    stack = lab_stack(arguments, environment)
+    if stack is None:
+        return Invocation((str(program), *words), result, directory)
+
+    lab = lab_from(environment)
+    if not lab.is_running:
+        raise ProvisionError("The lab is not running: make up")
+    if os.geteuid() != 0:
+        raise ProvisionError("The lab's stack is deployed from inside the lab's network, which takes root: use sudo.")
+    result = lab_environment(lab, result)
+    (lab.state / "pulumi").mkdir(parents=True, exist_ok=True)
+    words = list(words)
+    if takes_config_file(arguments):
+        file = prepare_stack_file(stack, checkout, result)
+        at = arguments.command_index + 1
+        words[at:at] = ["--config-file", str(file)]
+    return Invocation(("ip", "netns", "exec", lab.name, str(program), *words), result, directory)
+
+
+def main(words: Sequence[str], checkout: Path) -> int:
+    """Become the CLI; returns only, with exit code 1 and a sentence on stderr, when that cannot be."""
+    try:
+        invocation = plan(words, os.environ, Path.cwd(), checkout)
+        os.chdir(invocation.directory)
+        sys.stdout.flush()
+        os.execvpe(invocation.words[0], invocation.words, dict(invocation.environment))
+    except ProvisionError as error:
+        return complain(error)
+    except FileNotFoundError as error:
+        return complain(ProvisionError(f"{error.filename} is missing (ip comes with iproute2)."))
+    except PermissionError as error:
+        return complain(ProvisionError(f"{error.strerror}: {error.filename}"))
