@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from cluster.settings import Ssh
 
-LOGIN_USER: Final = "antmedia"
-"""One own login on every image, whatever the image's own is called."""
+LOGIN_USER: Final = "deploy"
+"""One own login on every image. Not antmedia: Ant Media Server's installer makes a system user of that name."""
 
 _ONLY_ED25519: Final = "HostKey /etc/ssh/ssh_host_ed25519_key\n"
 """SSH clients prefer other types of host key; an image that has them must not offer them, or the pinned key differs."""

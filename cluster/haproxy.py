@@ -33,6 +33,7 @@ TLS13_CIPHERSUITES: Final = (
 )
 """Mozilla's intermediate profile 6.0, less the finite-field ones."""
 
+ADMIN_SOCKET: Final = "/run/haproxy/admin.sock"
 MASTER_SOCKET: Final = "/run/haproxy-master.sock"
 PUT: Final = "/usr/local/sbin/antmedia-haproxy-put"
 """Replaces one of HAProxy's files and has it used: templates/haproxy/put.sh.j2."""

@@ -48,17 +48,17 @@ def haproxy_install() -> str:
 
 
 def haproxy_certificate() -> str:
-    """Script: a self-signed certificate for the names on standard input, one a line."""
+    """Script: a self-signed certificate for the names that main reads, one a line."""
     return _render("haproxy/certificate.sh.j2", paths=haproxy)
 
 
 def haproxy_stats_login() -> str:
-    """Script: the login of the statistics page; user and password are two lines on standard input."""
+    """Script: the login of the statistics page; user and password are the two lines that main reads."""
     return _render("haproxy/stats-login.sh.j2", paths=haproxy)
 
 
 def haproxy_configure() -> str:
-    """Script: haproxy.cfg from standard input, checked, moved into place, reloaded, rolled back if it fails."""
+    """Script: the haproxy.cfg that main reads, checked, moved into place, reloaded, rolled back if it fails."""
     return _render("haproxy/configure.sh.j2", paths=haproxy)
 
 

@@ -1,4 +1,4 @@
-"""The only description of the configuration: every key of the `antmedia:` namespace, its default, its limits, its messages.
+"""The only description of the configuration: every key of `antmedia:`, its default, its limits, its messages.
 
 `load` turns the values of a stack file into frozen `Settings`, or raises one `SettingsError` that lists every mistake.
 """

@@ -73,9 +73,9 @@ class LoadBalancer(pulumi.ComponentResource):
                 steps=[
                     Step("ready", render.host_ready()),
                     Step("install", render.haproxy_install()),
-                    Step("certificate", render.haproxy_certificate(), stdin=certificate_names),
-                    Step("stats-login", render.haproxy_stats_login(), stdin=login),
-                    Step("configure", render.haproxy_configure(), stdin=config),
+                    Step("certificate", render.haproxy_certificate(), text=certificate_names),
+                    Step("stats-login", render.haproxy_stats_login(), text=login),
+                    Step("configure", render.haproxy_configure(), text=config),
                     Step(
                         "verify",
                         render.haproxy_verify(plan),

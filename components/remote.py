@@ -14,18 +14,31 @@ DIAL_TRIES: Final = 30
 
 DIAL_TIMEOUT_SECONDS: Final = 10
 
+RUN_AS_ROOT: Final = "sudo bash -c 'exec bash /dev/fd/3 3<&0 </dev/null'"
+"""Runs the script that arrives on standard input. What the script starts finds its own standard input empty, so it
+cannot swallow the script. A failure prints the command line, which this way is short, and not the script."""
+
+_END: Final = "ANTMEDIA_END_OF_INPUT"
+
+
+def with_input(script: str, text: pulumi.Input[str] | None) -> pulumi.Input[str]:
+    """A script that defines `main`, followed by a call of it with `text` (whole lines) on standard input."""
+    if text is None:
+        return f"{script}\nmain\n"
+    return pulumi.Output.concat(script, f"\nmain <<'{_END}'\n", text, f"{_END}\n")
+
 
 @dataclass(frozen=True)
 class Step:
     """One script. It must compare and act only on a difference: a changed connection alone runs it again.
 
-    `script` is shown in diffs and errors, `stdin` never in errors: secrets go in `stdin`. A change of `triggers` runs
-    the step as a new one.
+    `script` defines a function `main`, which finds `text` (whole lines) on its standard input. Both are shown in diffs,
+    unless `text` is secret, and never in errors. A change of `triggers` runs the step as a new one.
     """
 
     name: str
-    script: pulumi.Input[str]
-    stdin: pulumi.Input[str] | None = None
+    script: str
+    text: pulumi.Input[str] | None = None
     triggers: Sequence[Any] = field(default_factory=tuple)
     depends_on: Sequence[pulumi.Resource] = field(default_factory=tuple)
 
@@ -67,8 +80,8 @@ class RemoteHost(pulumi.ComponentResource):
             command = remote.Command(
                 f"{name}-{step.name}",
                 connection=connection,
-                create=step.script,
-                stdin=step.stdin,
+                create=RUN_AS_ROOT,
+                stdin=with_input(step.script, step.text),
                 triggers=[args.instance.id, *step.triggers],
                 add_previous_output_in_env=False,
                 opts=pulumi.ResourceOptions(

@@ -1,0 +1,61 @@
+# What a person types. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+STACK ?= lab
+FILE ?= haproxy.cfg
+ARGS ?=
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: tools
+tools: ## the tool chain: Pulumi, its plugins, the Python environment
+	@python3 tools/toolchain.py
+
+.PHONY: up
+up: tools ## the lab and a real `pulumi up` of the stack in it (STACK=lab)
+	@$(PYTHON) -m tools.deploy up $(STACK)
+
+.PHONY: down
+down: tools ## destroy the lab's stack and stop the lab
+	@$(PYTHON) -m tools.deploy down $(STACK)
+
+.PHONY: new-stack
+new-stack: tools ## a stack file of your own with new keys and passwords (STACK=name)
+	@$(PYTHON) -m tools.new_stack $(STACK) $(ARGS)
+
+.PHONY: render
+render: ## a host's file as the stack file makes it (STACK=prod FILE=haproxy.cfg)
+	@$(PYTHON) -m tools.render $(STACK) $(FILE)
+
+.PHONY: test test-unit test-config test-graph test-engine test-lab
+test: tools ## every test
+	@$(PYTHON) tools/toolchain.py test
+	@$(PYTEST) tests $(ARGS)
+test-unit: tools ## pure functions
+	@$(PYTEST) tests/unit $(ARGS)
+test-config: tools ## rendered files before the programs that read them
+	@$(PYTEST) tests/config $(ARGS)
+test-graph: tools ## the resource graph under a recording mock
+	@$(PYTEST) tests/graph $(ARGS)
+test-engine: tools ## the real engine before the emulated EC2 API
+	@$(PYTEST) tests/engine $(ARGS)
+test-lab: tools ## real hosts
+	@$(PYTEST) tests/lab $(ARGS)
+
+.PHONY: check
+check: tools ## ruff, mypy, shellcheck
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy .
+	@git ls-files -z | xargs -0 grep -lIE '^#!/(usr/)?bin/(env )?(ba)?sh' -- | grep -v '\.j2$$' | xargs --no-run-if-empty $(PYTHON) -m tools.shellcheck
+
+.PHONY: bench-deploy
+bench-deploy: tools ## how long deployments take, and how much memory the lab
+	@$(PYTHON) -m tools.bench_deploy $(ARGS)

@@ -1,0 +1,217 @@
+"""The whole resource graph, as a recording mock sees it registered."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from cluster import firewall, keys
+from cluster.plan import plan
+from cluster.settings import load
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+PASSWORD = "correct-horse-battery"
+PRIVATE_KEY = keys.new_private_key()
+HOST_KEY = keys.new_private_key()
+
+
+def configuration(**replaced: Any) -> dict[str, Any]:
+    return {
+        "domain": "live.example.com",
+        "adminCidrs": ["203.0.113.7/32"],
+        "media": {"ami": "ami-0123456789abcdef0"},
+        "ssh": {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY},
+        "stats": {"password": PASSWORD},
+        **replaced,
+    }
+
+
+@dataclass
+class Graph(pulumi.runtime.Mocks):
+    """Keeps every registration; what a provider would compute is the resource's name."""
+
+    resources: list[pulumi.runtime.MockResourceArgs] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        self.resources.append(args)
+        computed = {"publicIp": "198.51.100.1"} if args.typ in ("aws:ec2/eip:Eip", "aws:ec2/instance:Instance") else {}
+        return f"{args.name}-id", {**args.inputs, **computed}
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
+        match args.token:
+            case "aws:index/getAvailabilityZones:getAvailabilityZones":
+                return {"names": [f"us-east-1{letter}" for letter in "abcdef"]}
+            case "aws:ec2/getAmi:getAmi":
+                return {"id": "ami-0aaaaaaaaaaaaaaaa"}
+        raise AssertionError(f"an unexpected call: {args.token}")
+
+    def of(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Inputs by name of every resource whose type ends so."""
+        return {r.name: r.inputs for r in self.resources if r.typ.endswith(f":{kind}")}
+
+
+@pytest.fixture
+def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Graph]]:
+    """Runs __main__.py with a configuration and returns the graph; raises what the program raises."""
+    monkeypatch.setenv("PULUMI_ERROR_OUTPUT_STRING", "1")
+
+    def run(values: dict[str, Any], graph: Graph | None = None) -> Graph:
+        graph = graph or Graph()
+        pulumi.runtime.set_mocks(graph, project="antmedia", stack="test", preview=False)
+        config = {f"antmedia:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
+        pulumi.runtime.set_all_config(config, ["antmedia:ssh", "antmedia:stats"])
+        monkeypatch.setattr(pulumi, "export", lambda name, value: graph.outputs.__setitem__(name, value))
+
+        @pulumi.runtime.test
+        def program() -> pulumi.Output[Any]:
+            runpy.run_path(str(CHECKOUT / "__main__.py"))
+
+            def keep(values: dict[str, Any]) -> None:
+                graph.outputs = values
+
+            return pulumi.Output.all(**graph.outputs).apply(keep)
+
+        program()
+        return graph
+
+    yield run
+
+
+def test_every_rule_of_the_firewall_table_becomes_one_resource(deploy: Callable[..., Graph]) -> None:
+    values = configuration(adminCidrs=["203.0.113.7/32", "198.51.100.0/24"])
+    graph = deploy(values)
+    wanted = {rule.key for rule in firewall.rules(plan(load(values), project="antmedia", stack="test"))}
+    assert set(graph.of("SecurityGroupIngressRule")) | set(graph.of("SecurityGroupEgressRule")) == wanted
+
+
+def test_only_ports_of_the_table_are_open_to_the_world(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration())
+    world = {
+        (rule["ipProtocol"], rule["fromPort"], rule["toPort"])
+        for rule in graph.of("SecurityGroupIngressRule").values()
+        if rule.get("cidrIpv4") == "0.0.0.0/0"
+    }
+    assert world == {("tcp", p, p) for p in (80, 443, 1935, 5080, 5443)} | {("udp", 50000, 60000)}
+
+
+def test_the_default_security_group_is_closed(deploy: Callable[..., Graph]) -> None:
+    (group,) = deploy(configuration()).of("DefaultSecurityGroup").values()
+    assert not group.get("ingress")
+    assert not group.get("egress")
+
+
+def test_every_host_is_at_its_planned_address_with_imdsv2_and_an_encrypted_volume(deploy: Callable[..., Graph]) -> None:
+    values = configuration()
+    hosts = deploy(values).of("Instance")
+    nodes = {node.name: node for node in plan(load(values), project="antmedia", stack="test").nodes}
+    assert set(hosts) == set(nodes) == {"lb-1", "origin-1", "edge-1"}
+    for name, host in hosts.items():
+        assert host["privateIp"] == str(nodes[name].address)
+        assert host["subnetId"] == f"{nodes[name].zone.name}-id"
+        assert host["metadataOptions"]["httpTokens"] == "required"
+        assert host["metadataOptions"]["httpPutResponseHopLimit"] == 1
+        assert host["rootBlockDevice"]["encrypted"] is True
+
+
+def test_user_data_lets_only_the_deployment_key_in_and_pins_the_host_key(deploy: Callable[..., Graph]) -> None:
+    user_data = deploy(configuration()).of("Instance")["lb-1"]["userData"]
+    text = pulumi.runtime.rpc.unwrap_rpc_secret(user_data)
+    first, body = text.split("\n", 1)
+    assert first == "#cloud-config"
+    config = json.loads(body)
+    assert config["users"][0]["ssh_authorized_keys"] == [keys.public_key(PRIVATE_KEY)]
+    assert config["ssh_keys"]["ed25519_private"] == HOST_KEY
+    assert config["ssh_pwauth"] is False
+
+
+def test_every_taggable_resource_says_whose_it_is(deploy: Callable[..., Graph]) -> None:
+    without = ("Route", "RouteTableAssociation", "Command")
+    for resource in deploy(configuration()).resources:
+        if resource.typ.startswith("aws:") and resource.typ.rsplit(":", 1)[1] not in without:
+            tags = resource.inputs["tags"]
+            assert tags["Project"] == "antmedia", resource.name
+            assert set(tags) == {"Name", "Project", "Stack", "Role", "Node", "ManagedBy"}, resource.name
+
+
+def test_one_more_node_is_at_most_eight_more_resources(deploy: Callable[..., Graph]) -> None:
+    media = {"ami": "ami-0123456789abcdef0", "edges": {"count": 2}}
+    two, three = deploy(configuration()), deploy(configuration(media=media))
+    new = {(r.typ, r.name) for r in three.resources} - {(r.typ, r.name) for r in two.resources}
+    assert new == {("aws:ec2/instance:Instance", "edge-2")}
+
+
+def test_resource_names_are_unique_by_type(deploy: Callable[..., Graph]) -> None:
+    names = Counter((r.typ, r.name) for r in deploy(configuration()).resources)
+    assert [key for key, count in names.items() if count > 1] == []
+
+
+def test_a_cluster_over_three_zones_has_a_subnet_in_each(deploy: Callable[..., Graph]) -> None:
+    subnets = deploy(configuration(network={"zones": 3})).of("Subnet")
+    assert {name: (s["cidrBlock"], s["availabilityZone"]) for name, s in subnets.items()} == {
+        "zone-1": ("172.30.0.0/24", "us-east-1a"),
+        "zone-2": ("172.30.1.0/24", "us-east-1b"),
+        "zone-3": ("172.30.2.0/24", "us-east-1c"),
+    }
+
+
+def test_the_steps_on_the_load_balancer_are_pinned_to_its_host_key(deploy: Callable[..., Graph]) -> None:
+    steps = deploy(configuration()).of("Command")
+    assert list(steps) == [
+        f"lb-1-{s}" for s in ("ready", "install", "certificate", "stats-login", "configure", "verify")
+    ]
+    for name, step in steps.items():
+        connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
+        assert connection["hostKey"] == keys.public_key(HOST_KEY), name
+        assert step["triggers"][0] == "lb-1-id", name
+
+
+def test_secrets_reach_hosts_by_standard_input_or_marked_as_secret_only(deploy: Callable[..., Graph]) -> None:
+    seen = 0
+    for resource in deploy(configuration()).resources:
+        for key, value in resource.inputs.items():
+            if pulumi.runtime.rpc.is_rpc_secret(value):
+                seen += 1
+                assert key in ("stdin", "userData", "connection"), f"{resource.name}.{key}"
+                continue
+            text = json.dumps(value, default=str)
+            assert PASSWORD not in text, f"{resource.name}.{key}"
+            assert "OPENSSH PRIVATE KEY" not in text, f"{resource.name}.{key}"
+    assert seen == 3 + 6 + 1, "user data of each host, the connection of each step, the statistics login"
+
+
+def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
+    outputs = deploy(configuration()).outputs
+    assert outputs["url"] == "https://live.example.com"
+    assert outputs["rtmpUrl"] == "rtmp://live.example.com/LiveApp"
+    assert outputs["webSocketUrl"] == "wss://live.example.com/LiveApp/websocket"
+    assert outputs["statsUrl"] == "https://live.example.com:6080/haproxy_stats"
+    assert outputs["loadBalancerAddress"] == "198.51.100.1"
+    assert outputs["dnsRecordToSet"] == "live.example.com A 198.51.100.1"
+    assert outputs["certificate"] == {"mode": "self-signed", "names": ["live.example.com"]}
+    assert set(outputs["nodes"]) == {"lb-1", "origin-1", "edge-1"}
+    assert PASSWORD not in json.dumps(outputs)
+
+
+def test_without_a_domain_the_address_serves(deploy: Callable[..., Graph]) -> None:
+    values = configuration()
+    del values["domain"]
+    outputs = deploy(values).outputs
+    assert outputs["url"] == "https://198.51.100.1"
+    assert outputs.get("dnsRecordToSet") is None
+
+
+def test_bad_settings_register_nothing(deploy: Callable[..., Graph]) -> None:
+    graph = Graph()
+    with pytest.raises(pulumi.RunError, match=r"antmedia:network\.zones") as caught:
+        deploy(configuration(network={"zones": 0}, adminCidrs=["0.0.0.0/0"]), graph)
+    assert "antmedia:adminCidrs[0]" in str(caught.value)
+    assert graph.resources == []

@@ -1,0 +1,1 @@
+"""The tool chain and what is typed around the program."""
