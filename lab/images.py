@@ -106,7 +106,7 @@ def recipe(name: str, recipes: pathlib.Path = RECIPES) -> Recipe:
     unknown = set(raw) - {"description", "suite", "parent", "packages", "files", "amis"}
     if unknown or ("suite" in raw) == ("parent" in raw):
         raise ImageError(
-            f"{folder}/recipe.toml must have either suite or parent, and description, packages, files and amis beside it"
+            f"{folder}/recipe.toml must have either suite or parent; it may have description, packages, files and amis"
             + (f" (not {', '.join(sorted(unknown))})" if unknown else "")
         )
     found = Recipe(
@@ -121,7 +121,9 @@ def recipe(name: str, recipes: pathlib.Path = RECIPES) -> Recipe:
     )
     for target, source in found.sources():
         if not target.startswith("/") or not source.is_file():
-            raise ImageError(f"{folder}/recipe.toml puts {source.name} at {target}: the one must be a file, the other absolute")
+            raise ImageError(
+                f"{folder}/recipe.toml puts {source.name} at {target}: that file must exist and that path be absolute"
+            )
     return found
 
 
@@ -219,7 +221,9 @@ def prune() -> list[pathlib.Path]:
     return removed
 
 
-def debian_archive(environment: Mapping[str, str] = os.environ, apt: pathlib.Path = pathlib.Path("/etc/apt")) -> Archive:
+def debian_archive(
+    environment: Mapping[str, str] = os.environ, apt: pathlib.Path = pathlib.Path("/etc/apt")
+) -> Archive:
     """The Debian archive that this machine's apt uses, or the one that $ANTMEDIA_DEBIAN_MIRROR names."""
     main = security = keyring = ""
     for uri, suites, signed_by in _apt_sources(apt):
@@ -233,7 +237,7 @@ def debian_archive(environment: Mapping[str, str] = os.environ, apt: pathlib.Pat
         main, security = override, override.rstrip("/").removesuffix("/debian") + "/debian-security"
     if not main:
         raise ImageError(
-            f"this machine's apt sources name no Debian archive to build images from: set {MIRROR_VARIABLE} to the URL of one"
+            f"this machine's apt sources name no Debian archive to build images from: set {MIRROR_VARIABLE} to a URL"
         )
     default = pathlib.Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     named = pathlib.Path(keyring) if keyring.startswith("/") else default
@@ -274,7 +278,7 @@ def _check_machine(images: pathlib.Path) -> None:
     free = shutil.disk_usage(images).free
     if free < BUILD_NEEDS_BYTES:
         raise ImageError(
-            f"{images} has {free // 10**6} MB free and an image needs {BUILD_NEEDS_BYTES // 10**6} MB while it is built: "
+            f"{images} has {free // 10**6} MB free and the build of an image needs {BUILD_NEEDS_BYTES // 10**6} MB: "
             "make room or set ANTMEDIA_CACHE to a larger disk"
         )
 
@@ -353,7 +357,7 @@ def _step(name: str, command: Sequence[str], log_path: pathlib.Path, log: int, l
 def _reason(name: str, log_path: pathlib.Path, archive: Archive) -> str:
     text = log_path.read_text(errors="replace")
     if "No space left on device" in text:
-        return f"image {name} could not be built: {log_path.parent} is full: make room or set ANTMEDIA_CACHE to a larger disk"
+        return f"image {name} could not be built: {log_path.parent} is full: make room or move ANTMEDIA_CACHE"
     if UNREACHABLE.search(text):
         return (
             f"image {name} could not be built: {archive.main} did not give all that was asked for: check the network, "
