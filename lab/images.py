@@ -29,8 +29,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 
 RECIPES = pathlib.Path(__file__).resolve().parent / "image"
-BUILD_SCRIPT = RECIPES / "build.sh"
-RUN_SCRIPT = RECIPES / "run.sh"
+"""A folder for each image, and the two scripts `build.sh` and `run.sh`."""
 
 BUILD_NEEDS_BYTES = 1_500_000_000
 """Free space asked for before a build: a tree is 300-400 MB, with packages being unpacked about three times that."""
@@ -91,18 +90,18 @@ def cache_root() -> pathlib.Path:
     return pathlib.Path(base) / "antmedia"
 
 
-def names(recipes: pathlib.Path = RECIPES) -> list[str]:
+def names() -> list[str]:
     """Every image that has a recipe, by name."""
-    return sorted(path.parent.name for path in recipes.glob("*/recipe.toml"))
+    return sorted(path.parent.name for path in RECIPES.glob("*/recipe.toml"))
 
 
-def recipe(name: str, recipes: pathlib.Path = RECIPES) -> Recipe:
+def recipe(name: str) -> Recipe:
     """The recipe of an image. Raises ImageError for a name or a recipe that does not exist or does not fit."""
-    folder = recipes / name
+    folder = RECIPES / name
     try:
         raw = tomllib.loads((folder / "recipe.toml").read_text())
     except FileNotFoundError:
-        raise ImageError(f"there is no image named {name!r}: use one of {', '.join(names(recipes))}") from None
+        raise ImageError(f"there is no image named {name!r}: use one of {', '.join(names())}") from None
     unknown = set(raw) - {"description", "suite", "parent", "packages", "files", "amis"}
     if unknown or ("suite" in raw) == ("parent" in raw):
         raise ImageError(
@@ -127,9 +126,9 @@ def recipe(name: str, recipes: pathlib.Path = RECIPES) -> Recipe:
     return found
 
 
-def key(name: str, recipes: pathlib.Path = RECIPES) -> str:
+def key(name: str) -> str:
     """Twelve hex digits that change exactly when something changes that goes into the image."""
-    what = recipe(name, recipes)
+    what = recipe(name)
     digest = hashlib.sha256()
 
     def add(*parts: str | bytes) -> None:
@@ -137,7 +136,7 @@ def key(name: str, recipes: pathlib.Path = RECIPES) -> str:
             data = part.encode() if isinstance(part, str) else part
             digest.update(len(data).to_bytes(8, "big") + data)
 
-    add((recipes / "build.sh").read_bytes(), what.suite or "", key(what.parent, recipes) if what.parent else "")
+    add((RECIPES / "build.sh").read_bytes(), what.suite or "", key(what.parent) if what.parent else "")
     add(str(len(what.packages)), *what.packages)
     for target, source in what.sources():
         add(target, "executable" if os.access(source, os.X_OK) else "plain", source.read_bytes())
@@ -198,7 +197,7 @@ def run(
     missing = [source for source in pairs[::2] if not pathlib.Path(source).exists()]
     if missing:
         raise ImageError(f"cannot show {missing[0]} to image {name}: there is no such file")
-    command = [*_contained("--net"), str(RUN_SCRIPT), str(tree), *pairs, "--", *argv]
+    command = [*_contained("--net"), str(RECIPES / "run.sh"), str(tree), *pairs, "--", *argv]
     return subprocess.run(
         command, input=stdin or "", capture_output=True, text=True, timeout=timeout_seconds, check=False
     )
@@ -298,6 +297,7 @@ def _lock(name: str, images: pathlib.Path) -> Iterator[int]:
 def _build(what: Recipe, final: pathlib.Path, lock: int) -> None:
     started = time.monotonic()
     parent = ensure(what.parent) if what.parent else None
+    script = str(RECIPES / "build.sh")
     log_path = final.with_name(final.name + ".log")
     building = pathlib.Path(tempfile.mkdtemp(prefix=f".{what.name}-", suffix=".building", dir=final.parent))
     tree = building / "root"
@@ -311,15 +311,15 @@ def _build(what: Recipe, final: pathlib.Path, lock: int) -> None:
             if parent:
                 step(f"copying {what.parent}", "cp", "--archive", "--reflink=auto", str(parent), str(tree))
             else:
-                step(f"minimal Debian {what.suite}", str(BUILD_SCRIPT), "bootstrap", str(tree))
+                step(f"minimal Debian {what.suite}", script, "bootstrap", str(tree))
             if what.packages:
-                step(f"{len(what.packages)} packages", str(BUILD_SCRIPT), "packages", str(tree), *what.packages)
+                step(f"{len(what.packages)} packages", script, "packages", str(tree), *what.packages)
             for target, source in what.sources():
                 destination = tree / target.lstrip("/")
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, destination)
                 destination.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
-            step("setting up", str(BUILD_SCRIPT), "finish", str(tree), *([str(what.setup)] if what.setup else []))
+            step("setting up", script, "finish", str(tree), *([str(what.setup)] if what.setup else []))
         tree.chmod(0o755)
         tree.rename(final)
         log_path.unlink()
