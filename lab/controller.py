@@ -270,7 +270,8 @@ class Controller:
 
     def _find(self, wanted: str) -> model.Instance:
         present = [i for i in model.instances() if i.state != "terminated"]
-        found = [i for i in present if wanted in (i.id, i.name)]
+        # The program tags each instance with its node's short name: lb-1.
+        found = [i for i in present if wanted in (i.id, i.name, i.tags.get("Node"))]
         if len(found) == 1:
             return found[0]
         if found:

@@ -1,0 +1,375 @@
+"""What `make up` deploys, used as viewers, publishers and administrators use it. The tests build on one another."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab import labs
+from tests.lab.labs import CHECKOUT, eventually
+
+THREE_KEYS = "ami-0ccc0000000001303"
+DOMAIN = "live.example.test"
+PUBLIC_PORTS = [80, 443, 1935, 5080, 5443]
+SCAN = (CHECKOUT / "tests/lab/scan.py").read_text()
+STREAM = "rtmp://live.example.test/LiveApp"
+
+
+@dataclass
+class Deployment:
+    """A lab and the stack in it, driven from a copy of the checkout, whose stack file tests may edit."""
+
+    lab: labs.Lab
+    checkout: Path
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command of the project, from its top folder."""
+        env = {**os.environ, "ANTMEDIA_LAB": self.lab.name}
+        done = subprocess.run(command, cwd=self.checkout, env=env, capture_output=True, text=True, timeout=900)
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`tools/pulumi ARGUMENTS -s lab`."""
+        return self.run("tools/pulumi", *arguments, "-s", "lab", check=check)
+
+    def up(self) -> str:
+        return self.pulumi("up", "--yes", "--skip-preview", "--color", "never").stdout
+
+    def outputs(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json").stdout)
+        return found
+
+    def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change the stack file as a person would."""
+        file = self.checkout / "stacks" / "Pulumi.lab.yaml"
+        content = yaml.safe_load(file.read_text())
+        change(content["config"])
+        file.write_text(yaml.safe_dump(content))
+
+    def fetch(self, url: str, *options: str) -> str:
+        """What a viewer's curl prints; the certificate is not checked."""
+        return self.lab.client("curl", "-sk", "-m", "10", *options, url).stdout
+
+    def nodes_seen(self, requests: int) -> set[str]:
+        """Which nodes answer a number of new viewers."""
+        found = self.lab.client(
+            "sh", "-c", f"for i in $(seq {requests}); do curl -sk -m 5 -o /dev/null -D - https://{DOMAIN}/LiveApp/; done"
+        ).stdout
+        return set(re.findall(r"(?im)^x-node: (\S+)", found))
+
+    def haproxy(self) -> dict[str, str]:
+        """The master's and the newest worker's process ids."""
+        show = self.lab.host(
+            "lb-1", "sh", "-c", "systemctl show -p MainPID -p NRestarts haproxy; echo show info | socat - /run/haproxy/admin.sock"
+        ).stdout
+        return {"master": _found(r"MainPID=(\d+)", show), "worker": _found(r"Pid: (\d+)", show)}
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match, text
+    return match[1]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, str]]:
+    """The deployment, and what `make up` said."""
+    checkout = tmp_path_factory.mktemp("deployment") / "antmedia"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, tracked.split("\0")):
+        if (CHECKOUT / name).exists():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, checkout / name, follow_symlinks=False)
+    deployment = Deployment(labs.Lab(f"t-{secrets.token_hex(3)}"), checkout)
+    # An image with three types of host key, as stock images are: the pinned one must be found among them.
+    deployment.edit(lambda config: config["antmedia:loadBalancer"].update(ami=THREE_KEYS))
+    try:
+        yield deployment, deployment.run("make", "up").stdout
+    finally:
+        deployment.lab.down()
+
+
+@pytest.fixture(scope="module")
+def deployment(made: tuple[Deployment, str]) -> Deployment:
+    return made[0]
+
+
+def test_make_up_ends_with_addresses_and_commands_to_publish_and_to_play(made: tuple[Deployment, str]) -> None:
+    said = made[1]
+    assert f"url                  https://{DOMAIN}\n" in said
+    assert f"lab/lab client -- ffmpeg -i {STREAM}/stream1" in said
+    assert f"-f flv {STREAM}/stream1" in said
+
+
+def test_the_outputs_say_what_there_is(deployment: Deployment) -> None:
+    outputs = deployment.outputs()
+    assert outputs["url"] == f"https://{DOMAIN}"
+    assert outputs["dnsRecordToSet"] == f"{DOMAIN} A {outputs['loadBalancerAddress']}"
+    assert set(outputs["nodes"]) == {"lb-1", "origin-1", "edge-1"}
+    assert outputs["nodes"]["origin-1"]["privateAddress"] == "172.30.0.32"
+
+
+def test_the_pinned_host_key_is_found_on_a_host_with_three_types(deployment: Deployment) -> None:
+    keys = deployment.lab.host("lb-1", "sh", "-c", "ls /etc/ssh/ssh_host_*_key").stdout.split()
+    assert [Path(key).name.split("_")[2] for key in keys] == ["ecdsa", "ed25519", "rsa"]
+
+
+def test_a_viewer_is_redirected_to_the_first_application(deployment: Deployment) -> None:
+    assert deployment.fetch(f"https://{DOMAIN}/", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}") == (
+        f"302 https://{DOMAIN}/LiveApp/"
+    )
+    assert deployment.fetch(f"https://{DOMAIN}/", "-L", "-o", "/dev/null", "-w", "%{http_code}") == "200"
+
+
+def test_an_administrator_finds_the_dashboard_at_the_same_url(deployment: Deployment) -> None:
+    assert deployment.lab.admin(
+        "curl", "-sk", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", f"https://{DOMAIN}/"
+    ).stdout == "200"  # fmt: skip
+
+
+@pytest.mark.parametrize(("port", "to"), [(80, ""), (5080, ":5443")])
+def test_clear_http_is_redirected_to_the_port_that_speaks_tls(deployment: Deployment, port: int, to: str) -> None:
+    answer = deployment.fetch(
+        f"http://{DOMAIN}:{port}/LiveApp/?a=b", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}"
+    )
+    assert answer == f"301 https://{DOMAIN}{to}/LiveApp/?a=b"
+    assert deployment.fetch(f"http://{DOMAIN}:{port}/LiveApp/", "-L", "-o", "/dev/null", "-w", "%{http_code}") == "200"
+
+
+@pytest.mark.parametrize("port", [443, 5443])
+def test_a_websocket_over_tls_answers(deployment: Deployment, port: int) -> None:
+    program = str(CHECKOUT / "tests/lab/web_socket.py")
+    answer = deployment.lab.client(sys.executable, program, f"wss://{DOMAIN}:{port}/LiveApp/websocket").stdout
+    assert json.loads(answer) == {"command": "pong"}
+
+
+def test_both_nodes_take_requests(deployment: Deployment) -> None:
+    assert deployment.nodes_seen(8) == {"ip-172-30-0-32", "ip-172-30-0-132"}
+
+
+def test_a_login_stays_on_one_node(deployment: Deployment) -> None:
+    seen = deployment.lab.client(
+        "sh", "-c",
+        f"j=$(mktemp); curl -sk -c $j -o /dev/null https://{DOMAIN}/LiveApp/websession; "
+        f"for i in 1 2 3 4 5 6; do curl -sk -b $j -c $j -o /dev/null -D - https://{DOMAIN}/LiveApp/; done",
+    ).stdout  # fmt: skip
+    assert len(set(re.findall(r"(?im)^x-node: (\S+)", seen))) == 1
+
+
+def test_nodes_hear_the_viewers_address_and_nothing_that_the_viewer_claims(deployment: Deployment) -> None:
+    heard = json.loads(
+        deployment.fetch(
+            f"https://{DOMAIN}/LiveApp/echo", "-H", "X-Forwarded-For: 10.9.9.9", "-H", "X-Forwarded-Proto: http",
+            "-H", "Forwarded: for=10.9.9.9", "-H", "X-Real-IP: 10.9.9.9",
+        )
+    )  # fmt: skip
+    headers = {name.lower(): value for name, value in heard["headers"].items()}
+    assert headers["x-forwarded-for"] == "192.0.2.10"
+    assert headers["x-forwarded-proto"] == "https"
+    assert "10.9.9.9" not in json.dumps(heard)
+
+
+@contextlib.contextmanager
+def publishing(deployment: Deployment, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A viewer's machine that sends a test picture until the block ends."""
+    with subprocess.Popen(
+        [
+            sys.executable, "-m", "lab", "--lab", deployment.lab.name, "client", "--",
+            "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x180:rate=15",
+            "-c:v", "libx264", "-preset", "ultrafast", "-g", "15", "-f", "flv", f"{STREAM}/{name}",
+        ],
+        cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as sending:  # fmt: skip
+        try:
+            yield sending
+        finally:
+            sending.terminate()
+            sending.wait(10)
+
+
+def frames_played(deployment: Deployment, url: str) -> int:
+    """How many frames of two seconds of a stream arrive."""
+    played = deployment.lab.client(
+        "ffmpeg", "-v", "error", "-tls_verify", "0", "-rw_timeout", "5000000", "-i", url, "-t", "2",
+        "-progress", "-", "-f", "null", "-",
+        check=False,
+    ).stdout  # fmt: skip
+    return int((re.findall(r"^frame=(\d+)", played, re.MULTILINE) or [0])[-1])
+
+
+def test_a_published_stream_is_played_back_by_rtmp_and_hls(deployment: Deployment) -> None:
+    with publishing(deployment, "stream1"):
+        deadline = time.monotonic() + 20
+        while frames_played(deployment, f"{STREAM}/stream1") < 15:
+            assert time.monotonic() < deadline, "no picture by RTMP within 20 s"
+        playlist = f"https://{DOMAIN}/LiveApp/streams/stream1.m3u8"
+        eventually(lambda: deployment.fetch(playlist)[:7], "#EXTM3U", 20)
+        assert frames_played(deployment, playlist) >= 15
+
+
+def scan(run: Callable[..., subprocess.CompletedProcess[str]], address: str, last: int) -> list[int]:
+    found: list[int] = json.loads(run("python3", "-", "1", str(last), address, stdin=SCAN, seconds=300.0).stdout)
+    return found
+
+
+def test_the_internet_finds_exactly_the_public_ports_of_the_firewall_table(deployment: Deployment) -> None:
+    address = deployment.outputs()["loadBalancerAddress"]
+    assert scan(deployment.lab.client, address, 65535) == PUBLIC_PORTS
+    assert scan(deployment.lab.admin, address, 10000) == sorted([*PUBLIC_PORTS, 22, 6080])
+
+
+def test_nodes_answer_the_load_balancer_and_nobody_else(deployment: Deployment) -> None:
+    node = deployment.outputs()["nodes"]["origin-1"]
+    assert scan(deployment.lab.client, node["publicAddress"], 10000) == []
+    assert scan(deployment.lab.admin, node["publicAddress"], 10000) == []
+
+    def lb(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return deployment.lab.host("lb-1", *command, **options)
+
+    assert scan(lb, node["privateAddress"], 10000) == [1935, 5080]
+
+    def edge(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return deployment.lab.host("edge-1", *command, **options)
+
+    assert scan(edge, node["privateAddress"], 10000) == []
+
+
+def test_webrtc_media_reaches_nodes_and_other_datagrams_do_not(deployment: Deployment) -> None:
+    address = deployment.outputs()["nodes"]["origin-1"]["publicAddress"]
+    # Nobody listens on either port: what is let through is refused by the host itself.
+    assert labs.probe(deployment.lab.client, address, 50000, "udp") == "refused"
+    assert labs.probe(deployment.lab.client, address, 49999, "udp") == "silent"
+
+
+def test_statistics_are_for_administrators_with_the_password_over_tls(deployment: Deployment) -> None:
+    url = deployment.outputs()["statsUrl"]
+    config = json.loads(deployment.pulumi("config", "--show-secrets", "--json").stdout)
+    password = json.loads(config["antmedia:stats"]["value"])["password"]
+    code = ("curl", "-sk", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}")
+    assert deployment.lab.admin(*code, url).stdout == "401"
+    assert deployment.lab.admin(*code, "-u", "stats:wrong", url).stdout == "401"
+    page = deployment.lab.admin("curl", "-sk", "-m", "5", "-u", f"stats:{password}", url).stdout
+    assert "origin-1" in page
+    assert "version 3" not in page
+    assert deployment.lab.client(*code, url, check=False).stdout == "000"
+
+
+def test_what_is_secret_on_the_host_is_roots_alone(deployment: Deployment) -> None:
+    listing = deployment.lab.host("lb-1", "stat", "-c", "%a %U %n", "/etc/haproxy/tls", "/etc/haproxy/tls/site.pem",
+                                  "/etc/haproxy/stats-users.cfg").stdout  # fmt: skip
+    assert listing.splitlines() == [
+        "700 root /etc/haproxy/tls",
+        "600 root /etc/haproxy/tls/site.pem",
+        "600 root /etc/haproxy/stats-users.cfg",
+    ]
+
+
+def test_a_second_preview_is_clean_also_with_refresh(deployment: Deployment) -> None:
+    deployment.pulumi("preview", "--expect-no-changes")
+    deployment.pulumi("preview", "--expect-no-changes", "--refresh")
+
+
+def test_running_every_step_again_restarts_nothing(deployment: Deployment) -> None:
+    before = deployment.haproxy()
+    urns = [
+        resource["urn"]
+        for resource in json.loads(deployment.pulumi("stack", "export").stdout)["deployment"]["resources"]
+        if resource["type"] == "command:remote:Command"
+    ]
+    deployment.pulumi("up", "--yes", "--skip-preview", *(f"--target-replace={urn}" for urn in urns))
+    assert len(urns) == 6
+    assert deployment.haproxy() == before
+
+
+def test_a_changed_timeout_is_a_line_in_the_preview_and_arrives_by_reload(deployment: Deployment) -> None:
+    before = deployment.haproxy()
+    deployment.edit(lambda config: config["antmedia:loadBalancer"].update(timeouts={"tunnelMinutes": 90}))
+    diff = deployment.pulumi("preview", "--diff", "--color", "never").stdout
+    changed = [re.sub(r"\s+", " ", line).strip() for line in diff.splitlines() if "timeout tunnel" in line]
+    assert changed == ["- timeout tunnel 60m", "+ timeout tunnel 90m"]
+    with publishing(deployment, "reload") as sending:
+        eventually(lambda: frames_played(deployment, f"{STREAM}/reload") > 0, True, 20)
+        deployment.up()
+        assert sending.poll() is None, "the reload cut a stream that was being published"
+    after = deployment.haproxy()
+    assert after["master"] == before["master"]
+    assert after["worker"] != before["worker"]
+    assert "timeout tunnel 90m" in deployment.lab.host("lb-1", "cat", "/etc/haproxy/haproxy.cfg").stdout
+
+
+def put(deployment: Deployment, text: str) -> subprocess.CompletedProcess[str]:
+    return deployment.lab.host(
+        "lb-1", "/usr/local/sbin/antmedia-haproxy-put", "/etc/haproxy/haproxy.cfg", "644", stdin=text, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("breakage", "reason"),
+    [
+        (lambda text: text + "\nnonsense\n", "unknown keyword 'nonsense'"),
+        # haproxy -c accepts both of these.
+        (lambda text: re.sub(r"maxconn \d+", "maxconn 900000", text), "FD limit"),
+        (lambda text: text.replace("bind :5080", "bind :22"), "cannot bind socket"),
+    ],
+    ids=["a file that is wrong", "more connections than files", "a port that is taken"],
+)
+def test_a_configuration_that_haproxy_refuses_leaves_the_old_one_serving(
+    deployment: Deployment, breakage: Callable[[str], str], reason: str
+) -> None:
+    good = deployment.lab.host("lb-1", "cat", "/etc/haproxy/haproxy.cfg").stdout
+    refused = put(deployment, breakage(good))
+    assert refused.returncode == 1
+    assert reason in refused.stderr, refused.stderr
+    assert deployment.lab.host("lb-1", "cat", "/etc/haproxy/haproxy.cfg").stdout == good
+    assert len(deployment.nodes_seen(4)) == 2
+    assert put(deployment, good).returncode == 0
+
+
+def test_a_killed_node_is_routed_around(deployment: Deployment) -> None:
+    deployment.lab.command("kill", "edge-1")
+    time.sleep(4)  # found dead within 3 s
+    assert deployment.nodes_seen(8) == {"ip-172-30-0-32"}
+    deployment.lab.command("heal", "edge-1")
+    eventually(lambda: len(deployment.nodes_seen(4)), 2, 60)
+
+
+def test_a_third_node_changes_nothing_but_what_it_must(deployment: Deployment) -> None:
+    before = deployment.haproxy()
+    deployment.edit(lambda config: config["antmedia:media"]["edges"].update(count=2))
+    steps = json.loads(deployment.pulumi("preview", "--json").stdout)["steps"]
+    changes = {(step["op"], step["urn"].split("::")[-1]) for step in steps if step["op"] != "same"}
+    assert {name for op, name in changes if op == "create"} == {"edge-2"}
+    assert {name for op, name in changes if op != "create"} == {"lb-1-configure", "lb-1-verify"}
+    deployment.up()
+    assert deployment.nodes_seen(12) == {"ip-172-30-0-32", "ip-172-30-0-132", "ip-172-30-1-132"}
+    assert deployment.haproxy()["master"] == before["master"]
+
+
+def test_make_up_again_changes_nothing(deployment: Deployment) -> None:
+    said = deployment.run("make", "up").stdout
+    assert re.search(r"Resources:\n\s+45 unchanged", said), said
+
+
+def test_make_down_leaves_nothing(deployment: Deployment) -> None:
+    said = deployment.run("make", "down")
+    assert "Left in the EC2 API" not in said.stderr
+    assert labs.remains(deployment.lab.layout) == []
