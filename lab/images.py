@@ -182,7 +182,7 @@ def run(
     name: str,
     argv: Sequence[str],
     stdin: str | None = None,
-    binds: Mapping[str | os.PathLike[str], str] | None = None,
+    binds: Mapping[pathlib.Path, str] | None = None,
     timeout_seconds: float = 60,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command as root in a throw-away copy of an image, without network, and returns its text output.
@@ -193,7 +193,7 @@ def run(
     either way.
     """
     tree = ensure(name)
-    pairs = [text for source, target in (binds or {}).items() for text in (os.fspath(source), target)]
+    pairs = [text for source, target in (binds or {}).items() for text in (str(source), target)]
     missing = [source for source in pairs[::2] if not pathlib.Path(source).exists()]
     if missing:
         raise ImageError(f"cannot show {missing[0]} to image {name}: there is no such file")
