@@ -1,4 +1,4 @@
-"""What `tools/pulumi ARGS` decides before it becomes the Pulumi CLI: environment, directory, and what a lab stack needs.
+"""What `tools/pulumi ARGS` decides before it becomes the Pulumi CLI: environment, directory, a lab stack's needs.
 
 Standard library only: `tools/pulumi version` works wherever a tool chain is.
 """
@@ -22,15 +22,27 @@ LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,11}")
 
 # Flags of the CLI that take a value in the next word, as far as they can stand before the command.
 FLAGS_WITH_VALUE = frozenset(
-    ("-s", "--stack", "-C", "--cwd", "--color", "--memprofilerate", "--otel-traces", "--profiling", "--tracing", "-v", "--verbose")
+    (
+        "-s",
+        "--stack",
+        "-C",
+        "--cwd",
+        "--color",
+        "--memprofilerate",
+        "--otel-traces",
+        "--profiling",
+        "--tracing",
+        "-v",
+        "--verbose",
+    )
 )
 TAKES_CONFIG_FILE = frozenset(("up", "update", "preview", "pre", "refresh", "destroy", "down", "dn", "import", "watch"))
 CONFIG_READS = frozenset((None, "get"))
 NAMES_STACK = frozenset(("init", "select", "rm"))
 """The subcommands of `pulumi stack` whose argument is the stack's name."""
 
-# The lab's EC2 API is reached with the lab stack's own settings; a person's account, profile or endpoint must have no say in it.
 PERSONAL_AWS = re.compile(r"AWS_")
+"""The EC2 API of the lab is reached by the lab stack's settings; a person's account has no say in it."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +126,7 @@ def lab_from(environment: Mapping[str, str]) -> Lab:
     """The lab that ANTMEDIA_LAB names, `lab` without it. Raises ProvisionError for an impossible name."""
     name = environment.get("ANTMEDIA_LAB") or "lab"
     if not LAB_NAME.fullmatch(name):
-        raise ProvisionError(f"ANTMEDIA_LAB is {name!r}; a lab's name is up to 12 of a-z, 0-9 and -, beginning with a letter.")
+        raise ProvisionError(f"ANTMEDIA_LAB is {name!r}; a lab's name is up to 12 of a-z, 0-9 and -, a letter first.")
     return Lab(name, Path(environment.get("ANTMEDIA_LAB_STATE") or "/var/lib/antmedia") / name)
 
 
@@ -153,7 +165,7 @@ def project_directory(start: Path, checkout: Path) -> Path:
 
 
 def prepare_stack_file(stack: str, checkout: Path, environment: Mapping[str, str]) -> Path:
-    """Have tools/lab_stack.py merge the stack's values with the lab's secrets; returns the file. Raises ProvisionError."""
+    """The file with the stack's values and the lab's secrets, made by tools/lab_stack.py. Raises ProvisionError."""
     python = checkout / ".venv" / "bin" / "python"
     if not python.exists():
         raise ProvisionError("There is no Python environment here yet: make tools")

@@ -5,8 +5,9 @@ usage: toolchain.py          make what is missing; a second call takes a fractio
        toolchain.py test     the Go tests of language host and plugins, and the aws plugin's names against pulumi_aws
        toolchain.py lock     lock requirements.txt and requirements-dev.txt anew
 
-Everything lies in a cache outside the checkout ($ANTMEDIA_CACHE, or antmedia in the XDG cache folder). ANTMEDIA_TOOLCHAIN=official
-or =modules chooses the way; without it, Pulumi's releases are used where they can be reached. See docs/decisions/tool-chain.md.
+Everything lies in a cache outside the checkout ($ANTMEDIA_CACHE, or antmedia in the XDG cache folder).
+ANTMEDIA_TOOLCHAIN=official or =modules chooses the way; without it, Pulumi's releases are used where they can be had.
+See docs/decisions/tool-chain.md.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if sys.version_info < MINIMUM_PYTHON:  # before any import of a module that an o
     for newer in ("python3.13", "python3.12", "python3.11"):
         if program := shutil.which(newer):
             os.execv(program, [program, *sys.argv])
-    sys.exit(f"error: Python 3.11 or newer is needed, and this is {platform.python_version()}: install it (Debian 12 has it).")
+    sys.exit(f"error: this is Python {platform.python_version()}, and 3.11 or newer is needed (Debian 12 has it).")
 
 sys.path.insert(0, str(CHECKOUT))
 from tools.provision import cache, environment, gobuild, pins, releases  # noqa: E402
@@ -95,7 +96,7 @@ def remembered_way(folder: Path) -> str | None:
 
 
 def key_for(way: str, versions: pins.Pins) -> str:
-    """The key of a tool chain: the way, the machine, the pinned versions and, if it is built, what it is built from and with."""
+    """The key of a tool chain: way, machine, pinned versions and, if it is built, what it is built from and with."""
     parts = [way, platform.system(), platform.machine(), versions.cli, versions.aws, versions.command]
     if way == OFFICIAL:
         return cache.key_of(parts, [])
@@ -113,7 +114,7 @@ def make_chain(folder: Path, versions: pins.Pins, python: Path, held: int) -> Pa
         except ProvisionError as error:
             if os.environ.get("ANTMEDIA_TOOLCHAIN") == OFFICIAL:
                 raise
-            say(f"  {error}\n  Pulumi's releases are not all to be had: the tool chain is built from Go modules instead")
+            say(f"  {error}\n  not all of Pulumi's releases can be had: building from Go modules instead")
     return make_one(folder, MODULES, versions, python, held)
 
 
@@ -133,9 +134,11 @@ def make_one(folder: Path, way: str, versions: pins.Pins, python: Path, held: in
         go = gobuild.fetch_go(go, GO_PINNED, python)
         gobuild.install(partial, versions, SOURCES, go, held)
     with step("trying it"):
-        said = run([partial / "bin" / "pulumi", "version"], "start the CLI", env=releases.cli_environment(partial)).strip()
+        said = run(
+            [partial / "bin" / "pulumi", "version"], "start the CLI", env=releases.cli_environment(partial)
+        ).strip()
         if said != f"v{versions.cli}":
-            raise ProvisionError(f"the CLI says that it is {said}, not v{versions.cli}: remove {partial} and run this again.")
+            raise ProvisionError(f"the CLI is {said} instead of v{versions.cli}: remove {partial} and run this again.")
     partial.replace(chain)
     cache.forget_old(folder, keep=[chain.name])
     return remember(chain, way)
@@ -158,7 +161,7 @@ def test() -> None:
     go = gobuild.fetch_go(gobuild.find_go(GO_PINNED), GO_PINNED, python)
     program = go.program or Path("go")
     with step("Go: format, vet and tests of language host and command plugin"):
-        go_sources = [file for file in SOURCES.tools.glob("*/*.go")]
+        go_sources = list(SOURCES.tools.glob("*/*.go"))
         if unformatted := run([program.with_name("gofmt"), "-l", *go_sources], "run gofmt"):
             raise ProvisionError(f"not formatted by gofmt:\n{unformatted}")
         packages = ["./language-host", "./command-plugin"]
@@ -171,7 +174,7 @@ def test() -> None:
         names = Path(temporary) / "names.json"
         with step("Go: tests of the aws plugin"):
             environ = {**gobuild.go_environment(), "NAMES_FILE": str(names)}
-            run([program, "test", "-trimpath", "-ldflags", "-s -w", "."], "pass the Go tests", env=environ, cwd=module)
+            run([program, "test", "-vet=off", "-ldflags", "-s -w", "."], "pass the Go tests", env=environ, cwd=module)
         with step("the aws plugin's property names against pulumi_aws"):
             run([python, SOURCES.aws_plugin / "check_names.py", names], "match pulumi_aws's property names")
 
@@ -182,7 +185,11 @@ def lock() -> None:
     common = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--quiet"]
     common += ["--custom-compile-command", "python3 tools/toolchain.py lock"]
     with step("locking the Python packages"):
-        run([uv, "pip", "compile", *common, "requirements.in", "-o", "requirements.txt"], "lock the packages", cwd=CHECKOUT)
+        run(
+            [uv, "pip", "compile", *common, "requirements.in", "-o", "requirements.txt"],
+            "lock the packages",
+            cwd=CHECKOUT,
+        )
         dev = ["requirements-dev.in", "-c", "requirements.txt", "-o", "requirements-dev.txt"]
         run([uv, "pip", "compile", *common, *dev], "lock the packages", cwd=CHECKOUT)
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Copy the Terraform AWS provider and Pulumi's bridge out of the Go module cache, keeping what this project can use.
 
-The whole provider takes more than an hour and 30 GB to compile; the services in SERVICES take minutes. A service is kept with
-every sibling it imports and every sibling whose AWS client it uses (an Auto Scaling group asks the classic load balancer's).
+The whole provider takes over an hour and 30 GB to compile; the services in SERVICES take minutes. A service is kept
+with every sibling it imports and every sibling whose AWS client it uses (an Auto Scaling group asks the classic load
+balancer's).
 
 usage: trim.py PROVIDER_DIR BRIDGE_DIR OUT_DIR        writes OUT_DIR/aws and OUT_DIR/bridge, which go.mod names
 """
@@ -27,21 +28,21 @@ BRIDGE_GENERATOR = re.compile(r"pkg/(tfgen|pf/tfgen|pf/tests|tests|tf2pulumi|int
 # The one file of the bridge's run time that pulls in all of its code generator.
 BRIDGE_GENERATOR_ENTRY = "pkg/pf/tfbridge/provider_mux.go"
 
-# A resource that is gone is answered with a null state, and by some resources also with a complaint about the identity that the
-# bridge did not pass (hashicorp/terraform-provider-aws#45303). Terraform's own core would have passed it; without this, a
-# security-group rule revoked by hand makes `pulumi refresh` fail where it should plan a new one.
+# A resource that is gone is answered with a null state, and by some resources also with a complaint about the identity
+# that the bridge did not pass (hashicorp/terraform-provider-aws#45303). Terraform's own core would have passed it;
+# without this, a security-group rule revoked by hand makes `pulumi refresh` fail where it should plan a new one.
 READ_DIAGNOSTICS = """	if err := p.processDiagnostics(ctx, resp.Diagnostics); err != nil {
 		return plugin.ReadResult{}, nil, err
 	}
 
 	if resp.NewState == nil {"""
-READ_DIAGNOSTICS_CURED = """	if gone, err := isGone(rh, resp.NewState); err != nil {
+READ_CURE_CALL = """	if gone, err := isGone(rh, resp.NewState); err != nil {
 		return plugin.ReadResult{}, nil, err
 	} else if gone {
 		resp.Diagnostics = withoutMissingIdentity(resp.Diagnostics)
 	}
 
-""" + READ_DIAGNOSTICS
+"""
 READ_CURE = """package tfbridge
 
 import (
@@ -73,7 +74,7 @@ func withoutMissingIdentity(all []*tfprotov6.Diagnostic) []*tfprotov6.Diagnostic
 
 
 def main(provider: Path, bridge: Path, out: Path) -> None:
-    """Fill `out`, which must not exist or is replaced; raises OSError and, when upstream's files look different, ValueError."""
+    """Fill `out` anew. Raises OSError and, when upstream's files do not look as expected, ValueError."""
     shutil.rmtree(out, ignore_errors=True)
     kept = closure(provider, SERVICES)
     copy_provider(provider, out / "aws", kept)
@@ -156,7 +157,7 @@ def source_of(folder: Path, without: Path) -> str:
 
 
 def prune(file: Path, item: re.Pattern[str], is_kept: Callable[[str], bool], imports: str) -> None:
-    """Remove the items of a Go file that are not kept, then the imports of the given pattern that nothing uses any more."""
+    """Remove the items of a Go file that are not kept, then those of the given imports that nothing uses any more."""
     text, found = item.subn(lambda match: match[0] if is_kept(match[1]) else "", file.read_text())
     if not found:
         raise ValueError(f"{file}: nothing looks like {item.pattern!r}; has the provider's source changed?")
@@ -173,19 +174,21 @@ def copy_bridge(bridge: Path, out: Path) -> None:
     """Copy the bridge's run time, without its code generator and tests."""
     for file in bridge.rglob("*"):
         name = file.relative_to(bridge).as_posix()
-        if not file.is_file() or NOT_COMPILED.search(name) or BRIDGE_GENERATOR.match(name) or name == BRIDGE_GENERATOR_ENTRY:
+        if not file.is_file() or NOT_COMPILED.search(name):
+            continue
+        if BRIDGE_GENERATOR.match(name) or name == BRIDGE_GENERATOR_ENTRY:
             continue
         if name == "go.mod" or re.match(r"(pkg|internal|unstable)/", name):
             copy(file, out / name)
 
 
 def cure_reading_what_is_gone(tfbridge: Path) -> None:
-    """Apply READ_DIAGNOSTICS_CURED to the bridge's read."""
+    """Have the bridge's read overlook a missing identity when the resource is gone."""
     file = tfbridge / "provider_read.go"
     text = file.read_text()
     if text.count(READ_DIAGNOSTICS) != 1:
         raise ValueError(f"{file}: does not contain the expected call of processDiagnostics; has the bridge changed?")
-    file.write_text(text.replace(READ_DIAGNOSTICS, READ_DIAGNOSTICS_CURED))
+    file.write_text(text.replace(READ_DIAGNOSTICS, READ_CURE_CALL + READ_DIAGNOSTICS))
     (tfbridge / "provider_read_gone.go").write_text(READ_CURE)
 
 

@@ -1,1 +1,1 @@
-"""How the tool chain is made: by toolchain.py, before there is any Python environment, so with the standard library alone."""
+"""How the tool chain is made: by toolchain.py, with the standard library alone: there is no Python environment yet."""

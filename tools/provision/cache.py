@@ -25,7 +25,7 @@ def root() -> Path:
 
 
 def key_of(parts: Iterable[str], files: Iterable[Path]) -> str:
-    """A short name for what something is made from: texts, and the contents of files with their names and their folders'."""
+    """A short name for what something is made from: texts, and files with their names and folders."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())

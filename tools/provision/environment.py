@@ -38,8 +38,8 @@ def make(folder: Path, requirements: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         run([base_python(), "-m", "venv", folder], "make a Python environment")
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        run([*pip, "--require-hashes", "-r", requirements], "install the Python packages")
+        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--require-hashes"]
+        run([folder / "bin" / "python", *pip, "-r", requirements], "install the Python packages")
         (folder / FINISHED).touch()
 
 
@@ -48,7 +48,7 @@ def link(checkout: Path, folder: Path) -> None:
     place = checkout / ".venv"
     if place.exists() and not place.is_symlink():
         raise ProvisionError(
-            f"{place} is an environment of its own (made by `pulumi install`?), and this is to be a link to the cached one: "
+            f"{place} is an environment (made by `pulumi install`?), where a link to the cached one is to be: "
             "remove it (rm -r .venv) and run this again."
         )
     cache.point(place, str(folder))

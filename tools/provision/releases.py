@@ -16,8 +16,8 @@ from tools.provision.pins import Pins
 from tools.provision.steps import ProvisionError, run, say, step
 
 RELEASES_URL = "https://github.com/pulumi/pulumi/releases/download"
-# How long the question "can Pulumi's releases be had from here?" may take. Where they cannot, name resolution often just hangs.
 DECISION_S = 4.0
+"""How long finding out may take: where the releases cannot be had, name resolution often just hangs."""
 NEED_GB = 2.5
 """The archive, the CLI with its language hosts, and the plugins (the AWS one alone is 0.8 GB unpacked)."""
 
@@ -41,7 +41,7 @@ def published_checksum(version: str, url: str = RELEASES_URL, deadline_s: float 
             for line in answer.read(100_000).decode("ascii", "replace").splitlines():
                 checksum, _, file = line.partition("  ")
                 if file.strip() == name and len(checksum) == 64:
-                    return checksum
+                    return str(checksum)
         return None
 
     # Name resolution knows no timeout, so the question is asked in a thread that may be left behind.
@@ -77,14 +77,17 @@ def install_cli(folder: Path, version: str, url: str) -> None:
     archive = folder / archive_name(version)
     fresh = folder / "bin.partial"
     try:
-        with urllib.request.urlopen(f"{url}/v{version}/{archive.name}", timeout=60) as answer, archive.open("wb") as file:
+        with (
+            urllib.request.urlopen(f"{url}/v{version}/{archive.name}", timeout=60) as answer,
+            archive.open("wb") as file,
+        ):
             shutil.copyfileobj(answer, file)
         with archive.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:
             raise ProvisionError(
-                f"{archive.name} has the SHA-256 {found}, but Pulumi publishes {expected}: something on the way changed it; "
-                "not installed."
+                f"{archive.name} has the SHA-256 {found}, but Pulumi publishes {expected}: something changed it on the "
+                "way; not installed."
             )
         shutil.rmtree(fresh, ignore_errors=True)
         with tarfile.open(archive) as content:

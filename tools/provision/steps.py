@@ -53,7 +53,7 @@ def run(
 ) -> str:
     """Run a program to its end and return its standard output.
 
-    `what` completes the sentence "Could not ..."; `keep_open` are file descriptors the program holds as long as it lives.
+    `what` completes the sentence "Could not ..."; `keep_open` are file descriptors the program holds while it lives.
     Raises ProvisionError with the last lines of what the program said.
     """
     try:
@@ -62,8 +62,7 @@ def run(
             env=dict(os.environ if env is None else env),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             errors="replace",
             pass_fds=tuple(keep_open),
@@ -83,7 +82,10 @@ REMEDIES = (
     ("Disk quota exceeded", "the disk quota is used up; free some space and run this again"),
     ("ensurepip is not available", "Python's venv module is incomplete; on Debian: apt install python3-venv"),
     ("No module named venv", "Python's venv module is missing; on Debian: apt install python3-venv"),
-    ("THESE PACKAGES DO NOT MATCH THE HASHES", "a downloaded package is not the one that was locked; do not install it"),
+    (
+        "THESE PACKAGES DO NOT MATCH THE HASHES",
+        "a downloaded package is not the one that was locked; not installed",
+    ),
     ("checksum mismatch", "a downloaded module is not the one that was locked; do not use it"),
     ("SECURITY ERROR", "a downloaded module is not the one that was locked; do not use it"),
     ("signal: killed", "the machine ran out of memory; building needs about 4 GiB"),
