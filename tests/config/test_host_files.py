@@ -1,0 +1,86 @@
+"""Every file that the product writes onto hosts, before the programs that read it there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cluster import haproxy, render
+from cluster.cloud_init import cloud_config, ssh_keys
+from cluster.plan import ClusterPlan, plan
+from cluster.settings import load
+from tests.config.conftest import HaproxyCheck, TextCheck
+from tests.unit.cluster.conftest import VALID
+
+USERS = "userlist stats\n    user stats password $6$0123456789abcdef$x\n"
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "without a domain": {"domain": None},
+    "many nodes": {"media": {**VALID["media"], "origins": {"count": 100}, "edges": {"count": 100}}},
+    "three zones": {"network": {"zones": 3, "cidr": "10.1.0.0/20"}},
+    "many administrators": {"adminCidrs": [f"203.0.113.{n}/32" for n in range(20)]},
+    "the longest waits": {
+        "loadBalancer": {
+            "maxConnections": 1_000_000,
+            "timeouts": {
+                "connectSeconds": 60,
+                "requestSeconds": 60,
+                "idleSeconds": 3600,
+                "tunnelMinutes": 1440,
+                "drainMinutes": 1440,
+            },
+        }
+    },
+}
+
+
+def cluster(**replaced: Any) -> ClusterPlan:
+    return plan(load({**VALID, **replaced}), project="antmedia", stack="test")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_haproxy_accepts_its_configuration_without_a_warning(haproxy_check: HaproxyCheck, variant: str) -> None:
+    checked = haproxy_check(
+        {haproxy.CONFIG: render.haproxy_cfg(cluster(**VARIANTS[variant])), haproxy.STATS_USERS: USERS},
+        {haproxy.SERVER_STATE: "1\n"},
+    )
+    assert checked.returncode == 0, checked.stdout
+    assert "[WARNING]" not in checked.stdout, checked.stdout
+    assert "[NOTICE]" not in checked.stdout, checked.stdout
+
+
+def test_haproxys_check_does_find_a_mistake(haproxy_check: HaproxyCheck) -> None:
+    text = render.haproxy_cfg(cluster()).replace("timeout tunnel", "timeout tunel")
+    checked = haproxy_check({haproxy.CONFIG: text, haproxy.STATS_USERS: USERS}, {haproxy.SERVER_STATE: "1\n"})
+    assert checked.returncode == 1
+    assert "tunel" in checked.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in render.HOST_FILES if name.endswith(".sh")])
+def test_every_script_passes_shellcheck(shellcheck: TextCheck, name: str) -> None:
+    checked = shellcheck(render.HOST_FILES[name](cluster()) + "\nmain\n")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_program_that_replaces_haproxys_files_passes_shellcheck(shellcheck: TextCheck) -> None:
+    installed = render.haproxy_install()
+    program = installed[installed.index("#!/bin/bash") : installed.index("\nPUT\n") + 1]
+    checked = shellcheck(program)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_every_script_stops_at_the_first_failure() -> None:
+    for name, text in render.HOST_FILES.items():
+        if name.endswith(".sh"):
+            assert "\nset -euo pipefail\n" in text(cluster()), name
+
+
+def test_cloud_init_accepts_user_data(cloud_init_schema: TextCheck) -> None:
+    ssh = cluster().settings.ssh
+    checked = cloud_init_schema("#cloud-config\n" + json.dumps({**cloud_config(ssh), "ssh_keys": ssh_keys(ssh)}))
+    assert checked.returncode == 0, checked.stdout
+    wrong = cloud_init_schema("#cloud-config\n" + json.dumps({**cloud_config(ssh), "users": [{"nmae": "x"}]}))
+    assert wrong.returncode != 0
