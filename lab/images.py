@@ -34,6 +34,9 @@ RECIPES = pathlib.Path(__file__).resolve().parent / "image"
 BUILD_NEEDS_BYTES = 1_500_000_000
 """Free space asked for before a build: a tree is 300-400 MB, with packages being unpacked about three times that."""
 
+COPY_FAILED = 125
+"""Exit status of run.sh when it could not start the command; of a command itself by convention never seen."""
+
 MIRROR_VARIABLE = "ANTMEDIA_DEBIAN_MIRROR"
 DEBIAN_SUITE = re.compile(
     r"(oldoldstable|oldstable|stable|testing|unstable|sid|bullseye|bookworm|trixie|forky|duke)(/updates|-security)?"
@@ -193,14 +196,19 @@ def run(
     either way.
     """
     tree = ensure(name)
+    if os.geteuid() != 0:
+        raise ImageError(f"only root can run {argv[0]} in image {name}: run the command with sudo")
     pairs = [text for source, target in (binds or {}).items() for text in (str(source), target)]
     missing = [source for source in pairs[::2] if not pathlib.Path(source).exists()]
     if missing:
         raise ImageError(f"cannot show {missing[0]} to image {name}: there is no such file")
     command = [*_contained("--net"), str(RECIPES / "run.sh"), str(tree), *pairs, "--", *argv]
-    return subprocess.run(
+    done = subprocess.run(
         command, input=stdin or "", capture_output=True, text=True, timeout=timeout_seconds, check=False
     )
+    if done.returncode == COPY_FAILED:
+        raise ImageError(f"image {name} cannot be entered: {done.stderr.strip().splitlines()[-1]}")
+    return done
 
 
 def prune() -> list[pathlib.Path]:
@@ -295,8 +303,8 @@ def _lock(name: str, images: pathlib.Path) -> Iterator[int]:
 
 
 def _build(what: Recipe, final: pathlib.Path, lock: int) -> None:
-    started = time.monotonic()
     parent = ensure(what.parent) if what.parent else None
+    started = time.monotonic()
     script = str(RECIPES / "build.sh")
     log_path = final.with_name(final.name + ".log")
     building = pathlib.Path(tempfile.mkdtemp(prefix=f".{what.name}-", suffix=".building", dir=final.parent))
@@ -321,6 +329,7 @@ def _build(what: Recipe, final: pathlib.Path, lock: int) -> None:
                 destination.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
             step("setting up", script, "finish", str(tree), *([str(what.setup)] if what.setup else []))
         tree.chmod(0o755)
+        os.sync()  # a tree that has its name is whole, also after a power cut
         tree.rename(final)
         log_path.unlink()
     except OSError as error:

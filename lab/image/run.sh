@@ -1,7 +1,9 @@
 #!/bin/bash
 # run.sh TREE [SOURCE TARGET]… -- COMMAND…: COMMAND in a throw-away copy of an image, in the private mount, process
 # and network namespaces that lab/images.py made. What it writes is in memory and gone when it ends.
-set -euo pipefail
+# Exit 125 says that the copy could not be made.
+set -Eeuo pipefail
+trap 'exit 125' ERR
 
 tree=$1
 shift

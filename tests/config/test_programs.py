@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.config.conftest import HaproxyCheck, ProgramRunner, TextCheck
+from pathlib import Path
+
+import pytest
+
+from lab import images
+from tests.config.conftest import IMAGE, HaproxyCheck, ProgramRunner, TextCheck
 
 RIGHT = """\
 global
@@ -76,3 +81,11 @@ def test_programs_reach_no_network_and_change_no_image(run_on_debian: ProgramRun
     assert run_on_debian(["sh", "-c", "echo changed >/etc/hostname"]).returncode == 0
     assert run_on_debian(["sh", "-c", "cat /etc/hostname"]).returncode != 0
     assert run_on_debian(["curl", "--silent", "http://192.0.2.1/"]).returncode == 7
+
+
+def test_a_file_that_cannot_be_shown_is_an_error_of_the_test_and_not_of_the_program(tmp_path: Path) -> None:
+    with pytest.raises(images.ImageError, match="there is no such file"):
+        images.run(IMAGE, ["true"], binds={tmp_path / "none": "/none"})
+    (tmp_path / "some").write_text("")
+    with pytest.raises(images.ImageError, match="cannot be entered"):
+        images.run(IMAGE, ["true"], binds={tmp_path / "some": "/etc/passwd/x"})
