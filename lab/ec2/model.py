@@ -253,7 +253,7 @@ _OTHER_SERVICES: tuple[tuple[str, str, str, _Finder], ...] = (
     ("sns topics", "sns", REGION, lambda b: b.topics),
     ("sns subscriptions", "sns", REGION, lambda b: b.subscriptions),
     ("log groups", "logs", REGION, lambda b: b.groups),
-    ("kms keys", "kms", REGION, lambda b: (k for k, v in b.keys.items() if v.key_state != "PendingDeletion")),
+    ("kms keys", "kms", REGION, lambda b: (id_ for id_, key in b.keys.items() if _is_own(key))),
     ("secrets", "secretsmanager", REGION, lambda b: list(b.secrets)),
     ("ssm parameters", "ssm", REGION, lambda b: (n for n in b._parameters if not n.startswith("/aws/"))),
     ("s3 buckets", "s3", "aws", lambda b: b.buckets),
@@ -261,6 +261,11 @@ _OTHER_SERVICES: tuple[tuple[str, str, str, _Finder], ...] = (
     ("target groups", "elbv2", REGION, lambda b: b.target_groups),
     ("auto scaling groups", "autoscaling", REGION, lambda b: b.autoscaling_groups),
 )
+
+
+def _is_own(key: Any) -> bool:
+    """Not one of AWS's own, which come with the first encrypted volume and stay, and not one on its way out."""
+    return key.key_state != "PendingDeletion" and not any(alias.startswith("alias/aws/") for alias in key.aliases)
 
 
 def _vpcs(ec2: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from cluster import keys
 from tests.engine.pulumi_cli import Engine, Run
-from tests.engine.sandbox import AwsApi, Namespace, SshServer
+from tests.engine.sandbox import AwsApi, Namespace, SshCall, SshServer
 
 
 @pytest.fixture(scope="session")
@@ -46,18 +46,38 @@ def engine(namespace: Namespace, directory: Path, aws: AwsApi) -> Engine:
 
 @pytest.fixture(scope="session")
 def ssh(engine: Engine, directory: Path) -> Iterator[SshServer]:
-    private = [secret for secret in engine.secrets if "PRIVATE KEY" in secret]
     login, host = engine.ssh_keys
-    assert {login, host} == set(private)
     running = SshServer(engine.namespace, directory, host_key=host, authorized_key=keys.public_key(login))
     yield running
     running.close()
 
 
 @pytest.fixture(scope="session")
-def first_up(engine: Engine, ssh: SshServer) -> Run:
+def _first(engine: Engine, ssh: SshServer) -> tuple[Run, list[SshCall]]:
+    run = engine.up()
+    return run, ssh.calls
+
+
+@pytest.fixture(scope="session")
+def first_up(_first: tuple[Run, list[SshCall]]) -> Run:
     """The update that made the deployment."""
-    return engine.up()
+    return _first[0]
+
+
+@pytest.fixture(scope="session")
+def first_calls(_first: tuple[Run, list[SshCall]]) -> list[SshCall]:
+    """The commands that the first update sent to hosts."""
+    return _first[1]
+
+
+@pytest.fixture
+def destroying(engine: Engine, first_up: Run) -> Callable[[], Run]:
+    """Destroys the deployment. Tests with this fixture run last: nothing is left for others."""
+    return engine.destroy
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: "destroying" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -189,14 +190,10 @@ def _leaves(value: Any) -> list[str]:
     return [str(value)]
 
 
-_WORDS = {"created": "create", "updated": "update", "deleted": "delete", "replaced": "replace", "unchanged": "same"}
+_WORDS = {"created": "create", "updated": "update", "deleted": "delete", "replaced": "replace"}
 
 
 def _summary(log: str) -> dict[str, int]:
-    """The lines under `Resources:`, such as `    + 26 created`."""
-    found = {}
-    for line in log.partition("\nResources:")[2].splitlines():
-        words = line.split()
-        if len(words) >= 2 and words[-1] in _WORDS and words[-2].isdigit() and words[-1] != "unchanged":
-            found[_WORDS[words[-1]]] = int(words[-2])
-    return found
+    """The lines under `Resources:`, such as `    + 26 created` or `    +-3 replaced`."""
+    lines = re.findall(r"^ .*?(\d+) (\w+)$", log.partition("\nResources:")[2], re.MULTILINE)
+    return {_WORDS[word]: int(number) for number, word in lines if word in _WORDS}

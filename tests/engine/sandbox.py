@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
-import boto3
-import requests
-from botocore.config import Config
+import boto3  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
 
 from lab.ec2 import REGION
 from lab.ec2.addresses import PUBLIC_NETWORK
@@ -107,7 +107,7 @@ class AwsApi(Child):
             super().__init__(namespace, directory / "aws-api.log", *arguments, pass_fds=[fd])
 
     def client(self, service: str) -> Any:
-        connect: Any = boto3.client  # its overloads are one per service known at type-checking time
+        connect = boto3.client
         return connect(
             service,
             endpoint_url=self.url,
@@ -119,7 +119,7 @@ class AwsApi(Child):
 
     def objects(self) -> dict[str, list[str]]:
         """What the account holds besides what was there from the start, by kind."""
-        found: dict[str, list[str]] = requests.get(self.url + OBJECTS_PATH, timeout=10).json()
+        found: dict[str, list[str]] = json.load(urlopen(self.url + OBJECTS_PATH, timeout=10))
         return found
 
 
@@ -156,7 +156,7 @@ class SshServer(Child):
 
     @contextlib.contextmanager
     def failing(self, pattern: str, message: str, status: int = 1) -> Iterator[None]:
-        """Within, commands that the regular expression finds something in end with `status` and say `message`."""
+        """Within, commands end with `status` and say `message` if `pattern` is found in them or in their input."""
         self._failures.write_text(json.dumps({"pattern": pattern, "message": message, "status": status}))
         try:
             yield

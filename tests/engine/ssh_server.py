@@ -22,7 +22,7 @@ async def serve(directory: Path) -> None:
     async def answer(process: asyncssh.SSHServerProcess[str]) -> None:
         command, stdin = process.command or "", await process.stdin.read()
         fault: dict[str, Any] = json.loads(failures.read_text()) if failures.exists() else {}
-        failed = bool(fault) and re.search(fault["pattern"], command) is not None
+        failed = bool(fault) and re.search(fault["pattern"], f"{command}\n{stdin}") is not None
         call = {
             "address": process.get_extra_info("sockname")[0],
             "user": process.get_extra_info("username"),

@@ -47,4 +47,27 @@ def gateway_with_public_addresses_is_not_detached() -> None:
     InternetGatewayBackend.detach_internet_gateway = detach  # type: ignore[method-assign]
 
 
-PATCHES = (subnet_in_use_is_not_deleted, gateway_with_public_addresses_is_not_detached)
+def default_network_acl_ends_with_its_vpc() -> None:
+    """DeleteVpc deletes the VPC's default network ACL too, as it does its default group and main route table.
+
+    Stock keeps it. Without this, destroy leaves one behind each time.
+    """
+    from moto.ec2.models.vpcs import VPCBackend
+
+    stock_delete = VPCBackend.delete_vpc
+
+    def delete_vpc(self: Any, vpc_id: str) -> Any:
+        vpc = stock_delete(self, vpc_id)
+        self.network_acls = {
+            acl_id: acl for acl_id, acl in self.network_acls.items() if acl.vpc_id != vpc_id or not acl.default
+        }
+        return vpc
+
+    VPCBackend.delete_vpc = delete_vpc  # type: ignore[method-assign]
+
+
+PATCHES = (
+    subnet_in_use_is_not_deleted,
+    gateway_with_public_addresses_is_not_detached,
+    default_network_acl_ends_with_its_vpc,
+)

@@ -15,13 +15,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import Request, urlopen
 
-import boto3
+import boto3  # type: ignore[import-untyped]
 import cbor2
 import pytest
-import requests
-from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from lab.ec2 import model, patches, server
 
@@ -38,7 +38,7 @@ class Api:
 
     def client(self, service: str) -> Any:
         if service not in self._clients:
-            connect: Any = boto3.client  # its overloads are one per service known at type-checking time
+            connect = boto3.client
             self._clients[service] = connect(
                 service,
                 endpoint_url=self.url,
@@ -286,6 +286,15 @@ def gateway_with_public_addresses_is_not_detached(api: Api) -> None:
     api.ec2.detach_internet_gateway(**both)
 
 
+def default_network_acl_ends_with_its_vpc(api: Api) -> None:
+    network = api.network()
+    inside = [{"Name": "vpc-id", "Values": [network.vpc]}]
+    assert len(api.ec2.describe_network_acls(Filters=inside)["NetworkAcls"]) == 1
+    api.ec2.delete_subnet(SubnetId=network.subnet)
+    api.ec2.delete_vpc(VpcId=network.vpc)
+    assert api.ec2.describe_network_acls(Filters=inside)["NetworkAcls"] == []
+
+
 def zone_with_a_vpc_is_private(api: Api) -> None:
     zone = api.client("route53").create_hosted_zone(
         Name="db.internal", CallerReference="1", VPC={"VPCRegion": "us-east-1", "VPCId": api.network().vpc}
@@ -298,19 +307,19 @@ def zone_with_a_vpc_is_private(api: Api) -> None:
 
 def rpc_v2_cbor(api: Api) -> None:
     def call(operation: str, **request: Any) -> Any:
-        response = requests.post(
+        question = Request(
             f"{api.url}/service/GraniteServiceVersion20100801/operation/{operation}",
             data=cbor2.dumps(request),
+            method="POST",
             headers={
                 "smithy-protocol": "rpc-v2-cbor",
                 "Content-Type": "application/cbor",
                 "Authorization": "AWS4-HMAC-SHA256 Credential=test/20261101/us-east-1/monitoring/aws4_request",
             },
-            timeout=10,
         )
-        assert response.status_code == 200, response.text
-        assert response.headers["smithy-protocol"] == "rpc-v2-cbor"
-        return cbor2.loads(response.content)
+        with urlopen(question, timeout=10) as response:
+            assert response.headers["smithy-protocol"] == "rpc-v2-cbor"
+            return cbor2.loads(response.read())
 
     alarm = {
         "AlarmName": "cpu",
@@ -347,6 +356,7 @@ CHECKS: dict[str, Callable[[Api], None]] = {
         group_in_use_is_not_deleted,
         subnet_in_use_is_not_deleted,
         gateway_with_public_addresses_is_not_detached,
+        default_network_acl_ends_with_its_vpc,
         zone_with_a_vpc_is_private,
         rpc_v2_cbor,
     )
