@@ -14,12 +14,16 @@ PYTEST := $(PYTHON) -m pytest
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
+.PHONY: machine
+machine:
+	@python3 tools/machine.py
+
 .PHONY: tools
 tools: ## the tool chain: Pulumi, its plugins, the Python environment
 	@python3 tools/toolchain.py
 
 .PHONY: up
-up: tools ## the lab and a real `pulumi up` of the stack in it (STACK=lab)
+up: machine tools ## the lab and a real `pulumi up` of the stack in it (STACK=lab)
 	@$(PYTHON) -m tools.deploy up $(STACK)
 
 .PHONY: down
@@ -35,18 +39,18 @@ render: ## a host's file as the stack file makes it (STACK=prod FILE=haproxy.cfg
 	@$(PYTHON) -m tools.render $(STACK) $(FILE)
 
 .PHONY: test test-unit test-config test-graph test-engine test-lab
-test: tools ## every test
-	@$(PYTHON) tools/toolchain.py test
+test: machine tools ## every test
+	@python3 tools/toolchain.py test
 	@$(PYTEST) tests $(ARGS)
 test-unit: tools ## pure functions
 	@$(PYTEST) tests/unit $(ARGS)
-test-config: tools ## rendered files before the programs that read them
+test-config: machine tools ## rendered files before the programs that read them
 	@$(PYTEST) tests/config $(ARGS)
 test-graph: tools ## the resource graph under a recording mock
 	@$(PYTEST) tests/graph $(ARGS)
-test-engine: tools ## the real engine before the emulated EC2 API
+test-engine: machine tools ## the real engine before the emulated EC2 API
 	@$(PYTEST) tests/engine $(ARGS)
-test-lab: tools ## real hosts
+test-lab: machine tools ## real hosts
 	@$(PYTEST) tests/lab $(ARGS)
 
 .PHONY: check
@@ -54,8 +58,8 @@ check: tools ## ruff, mypy, shellcheck
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy .
-	@git ls-files -z | xargs -0 grep -lIE '^#!/(usr/)?bin/(env )?(ba)?sh' -- | grep -v '\.j2$$' | xargs --no-run-if-empty $(PYTHON) -m tools.shellcheck
+	@grep -lIE '^#!.*\b(ba)?sh$$' $$(git ls-files -- ':!*.j2' ':!*.py') | xargs --no-run-if-empty .venv/bin/shellcheck -x
 
 .PHONY: bench-deploy
-bench-deploy: tools ## how long deployments take, and how much memory the lab
+bench-deploy: machine tools ## how long deployments take, and how much memory the lab
 	@$(PYTHON) -m tools.bench_deploy $(ARGS)

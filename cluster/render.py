@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -67,7 +68,7 @@ def haproxy_verify(plan: ClusterPlan) -> str:
     return _render("haproxy/verify.sh.j2", lb=haproxy.load_balancer(plan), paths=haproxy, ports=firewall)
 
 
-HOST_FILES: Final = {
+HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "haproxy.cfg": haproxy_cfg,
     "verify.sh": haproxy_verify,
     "ready.sh": lambda _: host_ready(),

@@ -46,12 +46,12 @@ class Graph(pulumi.runtime.Mocks):
         computed = {"publicIp": "198.51.100.1"} if args.typ in ("aws:ec2/eip:Eip", "aws:ec2/instance:Instance") else {}
         return f"{args.name}-id", {**args.inputs, **computed}
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         match args.token:
             case "aws:index/getAvailabilityZones:getAvailabilityZones":
-                return {"names": [f"us-east-1{letter}" for letter in "abcdef"]}
+                return {"names": [f"us-east-1{letter}" for letter in "abcdef"]}, []
             case "aws:ec2/getAmi:getAmi":
-                return {"id": "ami-0aaaaaaaaaaaaaaaa"}
+                return {"id": "ami-0aaaaaaaaaaaaaaaa"}, []
         raise AssertionError(f"an unexpected call: {args.token}")
 
     def of(self, kind: str) -> dict[str, dict[str, Any]]:
@@ -71,7 +71,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Graph]]:
         pulumi.runtime.set_all_config(config, ["antmedia:ssh", "antmedia:stats"])
         monkeypatch.setattr(pulumi, "export", lambda name, value: graph.outputs.__setitem__(name, value))
 
-        @pulumi.runtime.test
+        @pulumi.runtime.test  # type: ignore[untyped-decorator]
         def program() -> pulumi.Output[Any]:
             runpy.run_path(str(CHECKOUT / "__main__.py"))
 

@@ -1,4 +1,4 @@
-"""scan.py FIRST LAST ADDRESS: the open TCP ports of ADDRESS, as JSON. A bounded number of tries is under way at once."""
+"""scan.py FIRST LAST ADDRESS: the open TCP ports of ADDRESS, as JSON. A bounded number is tried at once."""
 
 from __future__ import annotations
 
