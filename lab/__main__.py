@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -178,6 +179,9 @@ def _controller(lab: Layout, notify: int | None) -> int:
 
     try:
         controller.Controller(lab, announce, log_to_file=notify is not None).run(ready)
+        # Nothing is left to be put in order, and tearing down the interpreter with the emulator takes up to a second.
+        sys.stderr.flush()
+        os._exit(0)
     except LabError as error:
         if waiting is None:
             raise
@@ -189,7 +193,6 @@ def _controller(lab: Layout, notify: int | None) -> int:
         for line in traceback.format_exc().splitlines()[-_LAST_LINES:]:
             announce(line)
         return 1
-    return 0
 
 
 def _down(lab: Layout, options: argparse.Namespace) -> int:
@@ -241,6 +244,9 @@ def _console(lab: Layout, options: argparse.Namespace) -> int:
     return _show(lab.hosts / instance / "console.log", f"{options.name} has not booted yet.")
 
 
+_TERMINAL_CODES = re.compile(r"\x1b(?:\[[0-9;?!]*[A-Za-z]|\][^\a\x1b]*(?:\a|\x1b\\)|[()][A-Z0-9]|[A-Z0-9=>])|\r")
+
+
 def _logs(lab: Layout, options: argparse.Namespace) -> int:
     if options.follow and lab.log.exists():
         os.execvp("tail", ["tail", "-n", "+1", "-F", str(lab.log)])
@@ -249,7 +255,7 @@ def _logs(lab: Layout, options: argparse.Namespace) -> int:
 
 def _show(path: Path, otherwise: str) -> int:
     try:
-        sys.stdout.write(path.read_text(errors="replace"))
+        sys.stdout.write(_TERMINAL_CODES.sub("", path.read_text(errors="replace")))
     except FileNotFoundError as error:
         raise LabError(otherwise) from error
     return 0

@@ -168,7 +168,7 @@ def serve(listening: socket.socket, archive: Archive) -> None:
             else:
                 self._give_current(url)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815
 
         def _give_permanent(self, url: str) -> None:
             cached = archive.path(url)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -64,21 +65,27 @@ def holder(lab: Layout) -> int | None:
 
 def stop_controller(lab: Layout) -> None:
     """Asks the controller to end and waits; one that does not is killed. Nothing happens when none runs."""
-    for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        process = holder(lab)
-        if process is None:
+    process = holder(lab)
+    if process is None:
+        return
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    try:
+        if holder(lab) != process:  # it ended meanwhile, and its number may be another's
             return
-        try:
-            os.kill(process, number)
-        except ProcessLookupError:
-            return
-        except PermissionError as error:
-            raise LabError("The lab belongs to root: run the command as root.") from error
-        deadline = time.monotonic() + patience
-        while holder(lab) == process and time.monotonic() < deadline:
-            time.sleep(0.02)
-    if holder(lab) is not None:
-        raise LabError(f"The controller of {lab.name!r} does not end; look at process {holder(lab)}.")
+        for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+            signal.pidfd_send_signal(descriptor, number)
+            if select.select([descriptor], [], [], patience)[0]:
+                return
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise LabError("The lab belongs to root: run the command as root.") from error
+    finally:
+        os.close(descriptor)
+    raise LabError(f"The controller of {lab.name!r} does not end; look at process {process}.")
 
 
 def remove_leftovers(lab: Layout) -> list[str]:

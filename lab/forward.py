@@ -79,7 +79,7 @@ def run(lab: Layout, ports: Sequence[str] | None, namespace: str) -> int:
         raise LabError(
             "There is no load balancer to forward to: no Elastic IP is in use. Deploy first, with make up."
             if not elastic
-            else f"Several Elastic IPs are in use ({', '.join(elastic)}): which one is the load balancer's is not known."
+            else f"Several Elastic IPs are in use ({', '.join(elastic)}): only one can be the load balancer's."
         )
     address = elastic[0]
     relays: dict[int, Relay] = {}

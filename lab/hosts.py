@@ -120,8 +120,10 @@ class Host:
             "--resolv-conf=off",
             "--timezone=off",
             "--link-journal=no",
-            "--console=pipe",
+            "--console=read-only",
             "--boot",
+            "systemd.show_status=1",
+            "systemd.condition_needs_update=no",  # ldconfig and catalogs were run when the image was built
         ]
         environment = {
             **os.environ,
@@ -149,6 +151,10 @@ def machine_name(lab: Layout, instance_id: str) -> str:
 def power_off(lab: Layout, instance_id: str, cgroup: Path) -> None:
     """Ends a host and removes its namespace and mounts; the disk stays. Works without the process that started it."""
     cgroups.remove(cgroup)
+    with contextlib.suppress(OSError):
+        # Killed, it could not remove its lock, which is named after the root directory.
+        root = (lab.hosts / instance_id / "root").stat()
+        (_NSPAWN / "locks" / f"inode-{root.st_dev}:{root.st_ino}").unlink()
     for mount in (lab.hosts / instance_id / "root", _NSPAWN / "unix-export" / machine_name(lab, instance_id)):
         if is_mounted(mount):
             subprocess.run(["umount", "--lazy", str(mount)], capture_output=True)

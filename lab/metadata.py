@@ -235,7 +235,7 @@ def serve(
             if self.command != "HEAD":
                 self.wfile.write(found.body)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
 
     server = _Server(listening.getsockname(), Handler, bind_and_activate=False)
     server.socket.close()
