@@ -1,0 +1,218 @@
+"""What the lab sees of the account is what a deployment made there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from lab.ec2 import ACCOUNT, model
+from tests.unit.lab.patch_checks import DEBIAN, Api, Network, between_groups, start
+
+pytestmark = pytest.mark.unit
+
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8P4zqY5uK2iaJZB7DLi8q+MD2Uat5pnCy4aZAL7hVP somebody"
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Api]:
+    running, api = start()
+    yield api
+    running.close()
+
+
+@pytest.fixture
+def network(api: Api) -> Network:
+    return api.network()
+
+
+def seen(instance_id: str) -> model.Instance:
+    return next(instance for instance in model.instances() if instance.id == instance_id)
+
+
+def test_an_instance_is_seen_as_it_was_asked_for(api: Api, network: Network) -> None:
+    group = network.group()
+    api.ec2.import_key_pair(KeyName="login", PublicKeyMaterial=PUBLIC_KEY.encode())
+    tags = [{"Key": "Name", "Value": "lb-1"}, {"Key": "Role", "Value": "lb"}]
+    instance = seen(
+        network.launch(
+            groups=[group],
+            KeyName="login",
+            UserData="#cloud-config\n",
+            MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 2, "HttpEndpoint": "enabled"},
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+        )
+    )
+    api.ec2.delete_key_pair(KeyName="login")
+    assert (instance.state, instance.image_id, instance.instance_type) == ("running", DEBIAN, "m5.large")
+    assert (instance.private_ip, instance.public_ip) == (f"{network.base}.0.10", None)
+    assert (instance.vpc_id, instance.subnet_id, instance.subnet_cidr) == (
+        network.vpc,
+        network.subnet,
+        f"{network.base}.0.0/24",
+    )
+    assert instance.user_data == b"#cloud-config\n"
+    assert (instance.key_name, instance.public_key) == ("login", PUBLIC_KEY)
+    assert instance.security_group_ids == (group,)
+    assert instance.metadata_options == model.MetadataOptions("required", "enabled", 2, "disabled")
+    assert (instance.name, instance.tags["Role"]) == ("lb-1", "lb")
+    assert instance.mac.count(":") == 5
+
+
+def test_user_data_that_is_not_text_arrives_unchanged(network: Network) -> None:
+    gzip_like = bytes(range(256))
+    assert seen(network.launch(UserData=gzip_like)).user_data == gzip_like
+
+
+def test_the_states_of_an_instance_are_seen(api: Api, network: Network) -> None:
+    instance = network.launch(public=True)
+    first = seen(instance)
+    assert first.public_ip is not None
+    assert model.public_addresses()[first.public_ip] == first.private_ip
+    api.ec2.stop_instances(InstanceIds=[instance])
+    assert (seen(instance).state, seen(instance).public_ip) == ("stopped", None)
+    api.ec2.start_instances(InstanceIds=[instance])
+    assert seen(instance).state == "running"
+    assert seen(instance).public_ip not in (None, first.public_ip), "as on EC2, a start gives another address"
+    api.ec2.terminate_instances(InstanceIds=[instance])
+    assert (seen(instance).state, seen(instance).public_ip) == ("terminated", None)
+
+
+def test_an_elastic_ip_wins_over_the_automatic_address(api: Api, network: Network) -> None:
+    instance = network.launch(public=True)
+    automatic = seen(instance).public_ip
+    address = api.ec2.allocate_address(Domain="vpc")
+    api.ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance)
+    assert seen(instance).public_ip == address["PublicIp"]
+    assert model.public_addresses()[address["PublicIp"]] == seen(instance).private_ip
+    assert automatic not in model.public_addresses()
+    api.ec2.disassociate_address(PublicIp=address["PublicIp"])
+    assert address["PublicIp"] not in model.public_addresses()
+    api.ec2.release_address(AllocationId=address["AllocationId"])
+
+
+def test_rules_are_seen_with_ports_source_and_reason(api: Api, network: Network) -> None:
+    group, source = network.group("to"), network.group("from")
+    from_anywhere = {"IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "media"}]}
+    udp = {"IpProtocol": "udp", "FromPort": 50000, "ToPort": 60000, **from_anywhere}
+    ping = {"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, **from_anywhere}
+    permissions = [*between_groups(source, "HTTP"), udp, ping]
+    api.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=permissions)
+    found = next(one for one in model.security_groups() if one.id == group)
+    ends = [(r.protocol, r.from_port, r.to_port, r.cidr, r.group_id, r.description) for r in found.ingress]
+    assert ends == [
+        ("tcp", 5080, 5080, None, source, "HTTP"),
+        ("udp", 50000, 60000, "0.0.0.0/0", None, "media"),
+        ("icmp", -1, -1, "0.0.0.0/0", None, "media"),
+    ]
+    everything = [(r.protocol, r.from_port, r.to_port, r.cidr) for r in found.egress]
+    assert everything == [("-1", None, None, "0.0.0.0/0")], "AWS's own first rule"
+
+
+def test_a_subnet_reaches_the_internet_only_by_a_route_to_an_attached_gateway(api: Api, network: Network) -> None:
+    def reaches() -> bool:
+        return next(subnet for subnet in model.subnets() if subnet.id == network.subnet).reaches_internet
+
+    ec2 = api.ec2
+    assert not reaches()
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=network.vpc)
+    table = ec2.create_route_table(VpcId=network.vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    assert not reaches(), "the table is not the subnet's"
+    association = ec2.associate_route_table(RouteTableId=table, SubnetId=network.subnet)["AssociationId"]
+    assert reaches()
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=network.vpc)
+    assert not reaches(), "a route to a gateway that is not attached leads nowhere"
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=network.vpc)
+    ec2.disassociate_route_table(AssociationId=association)
+    assert not reaches()
+
+
+def test_the_default_vpc_is_not_shown(api: Api) -> None:
+    default = api.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    assert default not in {vpc.id for vpc in model.vpcs()}
+    assert default not in {subnet.vpc_id for subnet in model.subnets()}
+    assert default not in {group.vpc_id for group in model.security_groups()}
+
+
+def test_names_are_answered_from_route_53(api: Api) -> None:
+    route53 = api.client("route53")
+    zone = route53.create_hosted_zone(Name="example.test", CallerReference="a")["HostedZone"]["Id"]
+
+    def change(action: str, name: str, address: str) -> None:
+        records = {"Name": name, "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": address}]}
+        batch = {"Changes": [{"Action": action, "ResourceRecordSet": records}]}
+        route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+
+    change("CREATE", "live.example.test", "198.51.100.7")
+    change("CREATE", "*.example.test", "198.51.100.8")
+    assert model.a_records("live.example.test") == ["198.51.100.7"]
+    assert model.a_records("LIVE.example.test.") == ["198.51.100.7"]
+    assert model.a_records("other.example.test") == ["198.51.100.8"]
+    assert model.a_records("example.test") is None
+    assert model.a_records("example.org") is None
+    change("UPSERT", "live.example.test", "198.51.100.9")
+    assert model.a_records("live.example.test") == ["198.51.100.9"]
+    change("DELETE", "live.example.test", "198.51.100.9")
+    change("DELETE", "*.example.test", "198.51.100.8")
+    route53.delete_hosted_zone(Id=zone)
+    assert model.a_records("live.example.test") is None
+
+
+def test_what_is_left_is_told_by_kind_whatever_service_it_is_of(api: Api) -> None:
+    before = model.objects()
+    network = api.network()
+    group = network.group()
+    instance = network.launch(groups=[group])
+    address = api.ec2.allocate_address(Domain="vpc")["AllocationId"]
+    api.ec2.import_key_pair(KeyName="left", PublicKeyMaterial=PUBLIC_KEY.encode())
+    iam, sns, logs = api.client("iam"), api.client("sns"), api.client("logs")
+    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    managed = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+    role = iam.create_role(RoleName="left", AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+    iam.attach_role_policy(RoleName="left", PolicyArn=managed)
+    topic = sns.create_topic(Name="left")["TopicArn"]
+    logs.create_log_group(logGroupName="left")
+    flow_log = api.ec2.create_flow_logs(
+        ResourceIds=[network.vpc],
+        ResourceType="VPC",
+        TrafficType="ALL",
+        LogDestinationType="cloud-watch-logs",
+        LogGroupName="left",
+        DeliverLogsPermissionArn=role,
+    )["FlowLogIds"]
+
+    left = {kind: sorted(set(ids) - set(before.get(kind, []))) for kind, ids in model.objects().items()}
+    assert left["ec2 instances"] == [instance]
+    assert left["ec2 vpcs"] == [network.vpc]
+    assert left["ec2 subnets"] == [network.subnet]
+    assert group in left["ec2 groups"]
+    assert left["ec2 addresses"] == [address]
+    assert left["ec2 flow_logs"] == flow_log
+    assert len(left["ec2 volumes"]) == len(left["ec2 enis"]) == len(left["ec2 key_pairs"]) == 1
+    assert left["iam roles"] and left["sns topics"] == [topic] and left["log groups"] == ["left"]
+
+    api.ec2.delete_flow_logs(FlowLogIds=flow_log)
+    logs.delete_log_group(logGroupName="left")
+    sns.delete_topic(TopicArn=topic)
+    iam.detach_role_policy(RoleName="left", PolicyArn=managed)
+    iam.delete_role(RoleName="left")
+    api.ec2.delete_key_pair(KeyName="left")
+    api.ec2.release_address(AllocationId=address)
+    api.ec2.terminate_instances(InstanceIds=[instance])
+    api.ec2.delete_security_group(GroupId=group)
+    api.ec2.delete_subnet(SubnetId=network.subnet)
+    api.ec2.delete_vpc(VpcId=network.vpc)
+    assert model.objects() == before
+
+
+def test_the_images_are_those_the_lab_has(api: Api) -> None:
+    found = {image["ImageId"]: image for image in api.ec2.describe_images()["Images"]}
+    assert {id_: (image["Name"], image["OwnerId"], image["RootDeviceName"]) for id_, image in found.items()} == {
+        "ami-0ccc0000000001302": ("debian-13-amd64-20261101-2500", "136693071363", "/dev/xvda"),
+        "ami-0ccc0000000001303": ("debian-13-three-keys", "136693071363", "/dev/xvda"),
+        "ami-0ddd0000000000001": ("antmedia-lab-media-20261101", ACCOUNT, "/dev/sda1"),
+    }

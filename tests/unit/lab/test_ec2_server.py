@@ -1,0 +1,119 @@
+"""The API server: what it tells the lab, and what it answers to mistakes."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.ec2 import server
+from lab.ec2.addresses import PUBLIC_NETWORK, AddressesExhaustedError, AddressPool
+from tests.unit.lab.patch_checks import Api, error_code, start
+
+pytestmark = pytest.mark.unit
+
+HOSTS = [str(address) for address in PUBLIC_NETWORK.hosts()]
+
+
+def test_the_lab_is_told_of_each_change_and_of_nothing_else() -> None:
+    changes: list[int] = []
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    running = server.serve(sock, lambda: changes.append(1))
+    api = Api(running.url)
+    api.ec2.describe_vpcs()
+    assert not changes
+    address = api.ec2.allocate_address(Domain="vpc")
+    assert len(changes) == 1
+    api.ec2.describe_addresses()
+    assert len(changes) == 1
+    api.ec2.release_address(AllocationId=address["AllocationId"])
+    assert len(changes) == 2
+    running.close()
+
+
+def test_what_the_api_cannot_do_is_said_at_once() -> None:
+    running, api = start()
+    with pytest.raises(ClientError, match="The lab's AWS API cannot do this: NotImplementedError") as failed:
+        api.ec2.describe_spot_datafeed_subscription()
+    assert failed.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501, "not one that clients repeat"
+    running.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"ImageId": "ami-0123456789abcdef0"}, "InvalidAMIID.NotFound"),
+        ({"InstanceType": "m5.huge"}, "InvalidInstanceType.NotFound"),
+    ],
+)
+def test_an_instance_of_an_unknown_image_or_type_is_refused(wrong: dict[str, str], code: str) -> None:
+    running, api = start()
+    asked = {"ImageId": "ami-0ccc0000000001302", "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1, **wrong}
+    assert error_code(api.ec2.run_instances, **asked, SubnetId=api.network().subnet) == code
+    running.close()
+
+
+def test_requests_at_once_get_different_addresses() -> None:
+    running, api = start()
+    ec2 = api.ec2
+    with ThreadPoolExecutor(8) as pool:
+        addresses = list(pool.map(lambda _: ec2.allocate_address(Domain="vpc"), range(24)))
+    for address in addresses:
+        ec2.release_address(AllocationId=address["AllocationId"])
+    assert len({address["PublicIp"] for address in addresses}) == len(addresses)
+    running.close()
+
+
+def test_a_closed_server_frees_its_port() -> None:
+    running, api = start()
+    api.ec2.describe_vpcs()
+    port = int(running.url.rpartition(":")[2])
+    running.close()
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
+def test_a_port_in_use_is_explained_without_a_traceback() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ran = subprocess.run([sys.executable, "-m", "lab.ec2", "--port", port], capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr == f"Cannot listen on port {port} (Address already in use): give another with --port.\n"
+
+
+@given(st.sets(st.sampled_from(HOSTS), max_size=len(HOSTS) - 1), st.integers(1, 600))
+def test_an_address_is_never_given_twice(in_use: set[str], times: int) -> None:
+    pool, held = AddressPool(), set(in_use)
+    for _ in range(min(times, len(HOSTS) - len(in_use))):
+        address = pool.take(held)
+        assert address in HOSTS
+        assert address not in held
+        held.add(address)
+
+
+@given(st.lists(st.integers(0, 20), max_size=40))
+def test_an_address_just_freed_comes_back_last(holds: list[int]) -> None:
+    """Given and freed at once, all the others come before it."""
+    pool = AddressPool()
+    for hold in holds:
+        for _ in range(hold):
+            pool.take(())
+    first = pool.take(())
+    assert first not in {pool.take(()) for _ in range(len(HOSTS) - 1)}
+    assert pool.take(()) == first
+
+
+def test_no_address_left_is_explained() -> None:
+    with pytest.raises(AddressesExhaustedError, match=r"All 254 public addresses of 198\.51\.100\.0/24 are in use"):
+        AddressPool().take(HOSTS)
