@@ -9,12 +9,14 @@ from components.config import load_settings
 from components.firewall import Firewall, FirewallArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
 from components.media import MediaNodes, MediaNodesArgs
-from components.network import Network, NetworkArgs
+from components.network import Network, NetworkArgs, availability_zones
 
 settings = load_settings()
 cluster = plan(settings, project=pulumi.get_project(), stack=pulumi.get_stack())
 
-network = Network("network", NetworkArgs(plan=cluster))
+zone_names = availability_zones(len(cluster.zones))
+
+network = Network("network", NetworkArgs(plan=cluster, zone_names=zone_names))
 firewall = Firewall("firewall", FirewallArgs(plan=cluster, vpc_id=network.vpc_id))
 media = MediaNodes(
     "media",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -13,9 +13,36 @@ from cluster.plan import ClusterPlan
 
 @dataclass(frozen=True)
 class NetworkArgs:
-    """What the network is made from."""
+    """What the network is made from. `zone_names` has at least as many as the plan has zones."""
 
     plan: ClusterPlan
+    zone_names: Sequence[str]
+
+
+def availability_zones(wanted: int) -> Sequence[str]:
+    """The names of the region's zones, sorted, so that zone 1 is the same one every time.
+
+    The first question to AWS: asked before anything is registered, so that missing credentials make one sentence.
+
+    Raises:
+        pulumi.RunError: AWS does not answer, or the region has fewer zones than `wanted`.
+    """
+    try:
+        names = aws.get_availability_zones(
+            state="available", filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}]
+        ).names
+    except Exception as error:  # the SDK has no narrower one for a failed invoke
+        raise pulumi.RunError(
+            "AWS did not answer; nothing was changed. Check that credentials are in the environment "
+            "(aws sts get-caller-identity, AWS_PROFILE, aws sso login) and that aws:region is right in the stack file. "
+            f"What AWS's provider said:\n{error}"
+        ) from None
+    if len(names) < wanted:
+        raise pulumi.RunError(
+            f"antmedia:network.zones is {wanted}, but the region has {len(names)} ({', '.join(sorted(names))}); "
+            "nothing was changed. Ask for fewer zones, or choose another region with aws:region."
+        )
+    return sorted(names)
 
 
 class Network(pulumi.ComponentResource):
@@ -49,19 +76,13 @@ class Network(pulumi.ComponentResource):
             "internet", route_table_id=routes.id, destination_cidr_block="0.0.0.0/0", gateway_id=gateway.id, opts=own
         )
 
-        # By name, so that zone 1 is the same one every time.
-        zone_names = aws.get_availability_zones_output(
-            state="available",
-            filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}],
-            opts=pulumi.InvokeOptions(parent=self),
-        ).names
         subnet_ids: dict[str, pulumi.Output[str]] = {}
         for zone in plan.zones:
             subnet = aws.ec2.Subnet(
                 zone.name,
                 vpc_id=vpc.id,
                 cidr_block=str(zone.subnet),
-                availability_zone=zone_names[zone.number - 1],
+                availability_zone=args.zone_names[zone.number - 1],
                 map_public_ip_on_launch=True,
                 tags=plan.tags("network", zone.name),
                 opts=own,

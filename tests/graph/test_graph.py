@@ -40,6 +40,8 @@ class Graph(pulumi.runtime.Mocks):
 
     resources: list[pulumi.runtime.MockResourceArgs] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    zones: str = "abcdef"
+    credentials: bool = True
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         self.resources.append(args)
@@ -49,7 +51,9 @@ class Graph(pulumi.runtime.Mocks):
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         match args.token:
             case "aws:index/getAvailabilityZones:getAvailabilityZones":
-                return {"names": [f"us-east-1{letter}" for letter in "abcdef"]}, []
+                if not self.credentials:
+                    return {}, [("", "No valid credential sources found")]
+                return {"names": [f"us-east-1{letter}" for letter in self.zones]}, []
             case "aws:ec2/getAmi:getAmi":
                 return {"id": "ami-0aaaaaaaaaaaaaaaa"}, []
         raise AssertionError(f"an unexpected call: {args.token}")
@@ -214,4 +218,21 @@ def test_bad_settings_register_nothing(deploy: Callable[..., Graph]) -> None:
     with pytest.raises(pulumi.RunError, match=r"antmedia:network\.zones") as caught:
         deploy(configuration(network={"zones": 0}, adminCidrs=["0.0.0.0/0"]), graph)
     assert "antmedia:adminCidrs[0]" in str(caught.value)
+    assert graph.resources == []
+
+
+def test_without_credentials_one_sentence_says_what_to_check_and_nothing_is_registered(
+    deploy: Callable[..., Graph],
+) -> None:
+    graph = Graph(credentials=False)
+    with pytest.raises(pulumi.RunError, match="Check that credentials are in the environment") as caught:
+        deploy(configuration(), graph)
+    assert "No valid credential sources found" in str(caught.value)
+    assert graph.resources == []
+
+
+def test_more_zones_than_the_region_has_are_refused(deploy: Callable[..., Graph]) -> None:
+    graph = Graph(zones="bac")
+    with pytest.raises(pulumi.RunError, match=r"network\.zones is 4, but the region has 3 \(us-east-1a, us-east-1b"):
+        deploy(configuration(network={"zones": 4}), graph)
     assert graph.resources == []
