@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -45,6 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        print(_sentence(error), file=sys.stderr)
+        return 1
+
+
+def _sentence(error: OSError) -> str:
+    if error.filename is None:
+        return f"The lab cannot go on: {error.strerror or error}."
+    way_out = "make room, or choose" if error.errno == errno.ENOSPC else "choose"
+    return (
+        f"The lab cannot use {error.filename} ({error.strerror}): {way_out} another place with ANTMEDIA_LAB_STATE "
+        "(running labs) or ANTMEDIA_CACHE (images and packages)."
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,15 +139,24 @@ def _up(lab: Layout, options: argparse.Namespace) -> int:
             images.ensure(name)
     if not options.foreground:
         return _up_in_background(lab)
+    prefix = [] if cgroups.is_delegated(lab) else cgroups.delegation(lab)
+    if prefix:
+        command = [*prefix, *_python("--lab", lab.name, "up", "--foreground")]
+        os.execvp(command[0], command)
     return _controller(lab, options.notify)
+
+
+def _python(*arguments: str) -> list[str]:
+    """The command line of one of the lab's commands, from whatever directory."""
+    program = "import sys; sys.path[0] = sys.argv.pop(1); from lab.__main__ import main; sys.exit(main())"
+    return [sys.executable, "-c", program, str(CHECKOUT), *arguments]
 
 
 def _up_in_background(lab: Layout) -> int:
     started = time.monotonic()
     reading, writing = os.pipe()
     arguments = ["--lab", lab.name, "up", "--foreground", "--notify", str(writing)]
-    program = "import sys; sys.path[0] = sys.argv.pop(1); from lab.__main__ import main; sys.exit(main())"
-    command = [*cgroups.delegation(lab), sys.executable, "-c", program, str(CHECKOUT), *arguments]
+    command = [*cgroups.delegation(lab), *_python(*arguments)]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[writing], start_new_session=True, cwd="/")
     os.close(writing)
     ready = False
@@ -186,6 +209,11 @@ def _controller(lab: Layout, notify: int | None) -> int:
         if waiting is None:
             raise
         announce(str(error))
+        return 1
+    except OSError as error:
+        if waiting is None:
+            raise
+        announce(_sentence(error))
         return 1
     except Exception:
         if waiting is None:

@@ -19,7 +19,7 @@ _REMOVAL_SECONDS = 5.0
 def prepare(lab: Layout) -> Path:
     """Makes the lab's control group and notes its path in the state directory, for whoever has to clean up.
 
-    Where systemd runs, this process must be in a scope delegated to it (see `in_delegated_scope`), and the lab's group
+    Where systemd runs, this process must be in a scope delegated to it (see `delegation`), and the lab's group
     is made inside. Where no cgroup2 file system is mounted, one is mounted under the state directory.
     """
     root = mounted() or _mount(lab)
@@ -42,11 +42,17 @@ def systemd_is_running() -> bool:
 
 
 def delegation(lab: Layout) -> list[str]:
-    """What to put before the controller's command line, so that systemd leaves its control groups to it."""
+    """What to put before the controller's command line so that systemd leaves its control groups to it; nothing where
+    systemd does not run."""
     if not systemd_is_running():
         return []
     unit = f"--unit={lab.cgroup_name}-{os.getpid()}"
     return ["systemd-run", "--quiet", "--scope", "--collect", "--property=Delegate=yes", unit, "--"]
+
+
+def is_delegated(lab: Layout) -> bool:
+    """Whether this process is in the scope that `delegation` asks for."""
+    return f"/{lab.cgroup_name}-" in Path("/proc/self/cgroup").read_text()
 
 
 def remove(group: Path) -> None:

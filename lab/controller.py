@@ -306,6 +306,7 @@ class Controller:
                     "private": instance.private_ip,
                     "public": instance.public_ip if instance.state in _ACTIVE else None,
                     "uptime_seconds": round(time.time() - host.started_at) if host and up else None,
+                    "memory_bytes": hosts.memory_bytes(host.cgroup) if host and up else None,
                 }
             )
         return found
