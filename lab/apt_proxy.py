@@ -85,7 +85,7 @@ class Download:
                 descriptor, name = tempfile.mkstemp(suffix=".part", dir=self._target.parent)
                 part = Path(name)
                 self._file = os.fdopen(descriptor, "w+b", buffering=0)
-                while chunk := response.read(_CHUNK):
+                while chunk := response.read1(_CHUNK):
                     self._file.write(chunk)
                     with self._changed:
                         self._received += len(chunk)
@@ -224,7 +224,7 @@ def serve(listening: socket.socket, archive: Archive) -> None:
                 descriptor, part = tempfile.mkstemp(suffix=".part", dir=archive.cache)
                 try:
                     with os.fdopen(descriptor, "wb") as copy:
-                        while chunk := response.read(_CHUNK):
+                        while chunk := response.read1(_CHUNK):
                             self.wfile.write(chunk)
                             copy.write(chunk)
                         complete = length is None or copy.tell() == int(length)

@@ -64,9 +64,9 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 
 def parse_port(text: str) -> tuple[int, int]:
     """`8443:443` or `443` as (local, remote). Raises LabError."""
-    local, _, remote = text.partition(":")
+    local, colon, remote = text.partition(":")
     with contextlib.suppress(ValueError):
-        ports = int(local), int(remote or local)
+        ports = int(local), int(remote if colon else local)
         if all(0 < port < 65536 for port in ports):
             return ports
     raise LabError(f"{text!r} is not a pair of ports: use LOCAL:REMOTE, such as 8443:443.")
