@@ -157,7 +157,10 @@ def _up_in_background(lab: Layout) -> int:
     reading, writing = os.pipe()
     arguments = ["--lab", lab.name, "up", "--foreground", "--notify", str(writing)]
     command = [*cgroups.delegation(lab), *_python(*arguments)]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[writing], start_new_session=True, cwd="/")
+    environment = {**os.environ, "ANTMEDIA_CACHE": str(images.cache_root().absolute())}
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, pass_fds=[writing], start_new_session=True, cwd="/", env=environment
+    )
     os.close(writing)
     ready = False
     try:

@@ -103,6 +103,7 @@ def remove_leftovers(lab: Layout) -> list[str]:
     for namespace in network.namespaces(lab):
         removed.append(f"namespace {namespace}")
         network.remove_namespace(namespace)
+    lab.certificate.unlink(missing_ok=True)
     if lab.state.exists():
         removed.append(str(lab.state))
         shutil.rmtree(lab.state, ignore_errors=True)

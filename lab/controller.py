@@ -192,6 +192,8 @@ class Controller:
             self._faults.forget(instance.id)
             del self._hosts[instance.id]
             self._work(instance.id, f"{label} terminated", host.destroy)
+        if instance.state not in _ACTIVE:
+            self._failed.pop(instance.id, None)  # the next start is a new try
 
     def _launch(self, instance: model.Instance) -> None:
         try:
@@ -206,7 +208,11 @@ class Controller:
             image=image,
             cgroup=self._cgroup / instance.id,
         )
-        host.start()
+        try:
+            host.start()
+        except BaseException:
+            host.destroy()
+            raise
         self._hosts[instance.id] = host
 
     def _work(self, instance_id: str, what: str, action: Callable[[], object]) -> None:

@@ -109,7 +109,7 @@ def _explain(lab: Layout, port: int) -> None:
     except OSError as error:
         print(f"Nothing answers over TLS on port 443 yet ({error}).")
         return
-    path = lab.base / f"{lab.name}-certificate.pem"
+    path = lab.certificate
     path.write_text(pem)
     names = certificate_names(pem)
     name = next((name for name in names if not name.startswith("*")), "localhost")

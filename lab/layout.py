@@ -53,6 +53,11 @@ class Layout:
         return self.base / f"{self.name}.lock"
 
     @property
+    def certificate(self) -> Path:
+        """What `forward` writes for people to trust; outside of the state, which is for root's eyes only."""
+        return self.base / f"{self.name}-certificate.pem"
+
+    @property
     def log(self) -> Path:
         return self.state / "controller.log"
 
@@ -116,4 +121,4 @@ def layout(name: str | None = None) -> Layout:
         raise LabError(
             f"{chosen!r} is not a lab's name: use at most 12 lower-case letters, digits and dashes, a letter first."
         )
-    return Layout(chosen, Path(os.environ.get("ANTMEDIA_LAB_STATE") or "/var/lib/antmedia"))
+    return Layout(chosen, Path(os.environ.get("ANTMEDIA_LAB_STATE") or "/var/lib/antmedia").absolute())

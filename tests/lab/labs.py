@@ -260,7 +260,7 @@ def from_group(protocol: str, port: int, group: str) -> dict[str, Any]:
 
 def remains(made: Layout) -> list[str]:
     """What exists on this machine that belongs to the lab: namespaces, mounts, processes, groups, files."""
-    found = [str(path) for path in (made.state, made.lock) if path.exists()]
+    found = [str(path) for path in (made.state, made.lock, made.certificate) if path.exists()]
     for directory in ("/run/netns", "/etc/netns"):
         if Path(directory).is_dir():
             found += [str(entry) for entry in Path(directory).iterdir() if made.owns_namespace(entry.name)]
