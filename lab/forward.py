@@ -83,7 +83,8 @@ def run(lab: Layout, ports: Sequence[str] | None, namespace: str) -> int:
         )
     address = elastic[0]
     relays: dict[int, Relay] = {}
-    for local, remote in map(parse_port, ports or DEFAULT_PORTS):
+    pairs = [parse_port(port) for port in ports or DEFAULT_PORTS]
+    for local, remote in pairs:
         try:
             relays[remote] = Relay(namespace, (address, remote), local)
         except OSError as error:
@@ -91,7 +92,7 @@ def run(lab: Layout, ports: Sequence[str] | None, namespace: str) -> int:
                 raise
             raise LabError(
                 f"Port {local} of 127.0.0.1 is in use: take another, such as "
-                f"lab/lab forward --port {_free_port(local)}:{remote}."
+                f"lab/lab forward {' '.join(_instead(pairs, local))}"
             ) from error
         print(f"127.0.0.1:{local} -> {address}:{remote}")
     if 443 in relays:
@@ -134,6 +135,10 @@ def certificate_names(pem: str) -> list[str]:
     except x509.ExtensionNotFound:
         common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         return [str(name.value) for name in common]
+
+
+def _instead(pairs: Sequence[tuple[int, int]], taken: int) -> list[str]:
+    return [f"--port {_free_port(local) if local == taken else local}:{remote}" for local, remote in pairs]
 
 
 def _free_port(taken: int) -> int:

@@ -67,7 +67,7 @@ def main() -> int:
     except subprocess.CalledProcessError:
         print(
             "The stack was not made: see Pulumi's message above. If it asks for a login, first choose where the state "
-            "is kept: tools/pulumi login (Pulumi Cloud), tools/pulumi login s3://BUCKET, or tools/pulumi login --local.",
+            "is kept: tools/pulumi login (Pulumi Cloud), tools/pulumi login s3://BUCKET or tools/pulumi login --local.",
             file=sys.stderr,
         )
         return 1
