@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 from lab import packet_filter
 from lab.ec2.model import Rule, SecurityGroup, Subnet, Vpc
 from lab.packet_filter import Member
+from tests.unit.lab import accounts
 from tests.unit.lab.accounts import VPC, group, instance, rule
 
 ADDRESSES = [*(f"10.0.0.{number}" for number in range(1, 6)), "192.0.2.10", "198.51.100.7"]
-GROUPS = ["sg-a", "sg-b", "sg-c"]
-PORTS = st.integers(0, 65535)
 
 
 @dataclass(frozen=True)
@@ -34,47 +33,13 @@ class Packet:
 
 
 def _packets() -> st.SearchStrategy[Packet]:
-    ports = st.one_of(PORTS, st.sampled_from([22, 79, 80, 81, 443]))
+    ports = st.one_of(accounts.PORTS, st.sampled_from([22, 79, 80, 81, 443]))
     other = st.sampled_from(ADDRESSES)
     return st.one_of(
         st.builds(Packet, st.sampled_from(["tcp", "udp"]), other, ports),
         st.builds(Packet, st.just("icmp"), other, st.sampled_from([0, 3, 8])),
         st.builds(Packet, st.just("50"), other, st.just(0)),
     )
-
-
-@st.composite
-def _rules(draw: st.DrawFn) -> Rule:
-    cidr = draw(st.sampled_from([None, "0.0.0.0/0", "10.0.0.0/8", "10.0.0.2/32", "192.0.2.0/24"]))
-    of_group = None if cidr else draw(st.sampled_from([*GROUPS, "sg-unknown"]))
-    protocol = draw(st.sampled_from(["tcp", "udp", "6", "icmp", "-1", "50"]))
-    first: int | None
-    last: int | None
-    if protocol in ("-1", "50"):
-        first = last = None
-    elif protocol == "icmp":
-        first, last = draw(st.sampled_from([(-1, -1), (8, -1), (8, 0), (3, 1)]))
-    else:
-        first, last = sorted((draw(st.one_of(PORTS, st.just(80))), draw(st.one_of(PORTS, st.just(80)))))
-    return rule(protocol, first, last, cidr, of_group)
-
-
-@st.composite
-def _accounts(draw: st.DrawFn) -> tuple[list[Member], list[SecurityGroup]]:
-    rules = st.lists(_rules(), max_size=4).map(tuple)
-    groups = [group(name, draw(rules), draw(rules)) for name in GROUPS]
-    members = [
-        Member(
-            instance_id=f"i-{number:017x}",
-            private=f"10.0.0.{number}",
-            public=f"198.51.100.{number}" if draw(st.booleans()) else None,
-            vpc_id=VPC,
-            vpc_cidr="10.0.0.0/16",
-            groups=tuple(draw(st.sets(st.sampled_from(GROUPS)))),
-        )
-        for number in range(1, draw(st.integers(1, 4)) + 1)
-    ]
-    return members, groups
 
 
 def _allowed(packet: Packet, rules: tuple[Rule, ...], members: list[Member]) -> bool:
@@ -140,7 +105,7 @@ def _matches(match: str, packet: Packet, dnat: bool) -> bool:
     return packet.protocol == words[0] and int(first) <= packet.port <= int(last or first)
 
 
-@given(_accounts(), _packets())
+@given(accounts.drawn(), _packets())
 def test_a_packet_arrives_exactly_if_a_rule_lets_it_in(
     account: tuple[list[Member], list[SecurityGroup]], packet: Packet
 ) -> None:
@@ -155,7 +120,7 @@ def test_a_packet_arrives_exactly_if_a_rule_lets_it_in(
         assert _verdict(ruleset, chain, packet, dnat=not from_inside) == expected
 
 
-@given(_accounts(), _packets())
+@given(accounts.drawn(), _packets())
 def test_a_packet_leaves_exactly_if_a_rule_lets_it_out(
     account: tuple[list[Member], list[SecurityGroup]], packet: Packet
 ) -> None:
@@ -168,7 +133,7 @@ def test_a_packet_leaves_exactly_if_a_rule_lets_it_out(
         assert _verdict(ruleset, f"from_{member.instance_id[-12:]}", packet) == expected
 
 
-@given(_accounts(), _packets())
+@given(accounts.drawn(), _packets())
 def test_nothing_from_the_internet_arrives_at_a_private_address(
     account: tuple[list[Member], list[SecurityGroup]], packet: Packet
 ) -> None:
@@ -179,7 +144,7 @@ def test_nothing_from_the_internet_arrives_at_a_private_address(
             assert _verdict(ruleset, f"to_{member.instance_id[-12:]}", packet, dnat=False) == "drop"
 
 
-@given(_accounts(), st.randoms(use_true_random=False))
+@given(accounts.drawn(), st.randoms(use_true_random=False))
 def test_the_order_of_instances_and_groups_changes_nothing(
     account: tuple[list[Member], list[SecurityGroup]], random: object
 ) -> None:
