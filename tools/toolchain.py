@@ -68,9 +68,9 @@ def make() -> None:
     if way is None or not (chain := folder / key_for(way, versions)).is_dir() or not environment.is_finished(venv):
         check_programs()
         say(f"Making the tool chain in {cache.root()}")
-        with cache.locked(folder) as held:
+        with cache.locked(folder):
             environment.make(venv, REQUIREMENTS)
-            chain = make_chain(folder, versions, venv / "bin" / "python", held)
+            chain = make_chain(folder, versions, venv / "bin" / "python")
         say(f"The tool chain is ready after {time.monotonic() - started:.0f} s: {chain}")
     os.utime(chain)
     cache.point(folder / "current", chain.name)
@@ -103,22 +103,22 @@ def key_for(way: str, versions: pins.Pins) -> str:
     return cache.key_of([*parts, gobuild.find_go(GO_PINNED).version], SOURCES.all())
 
 
-def make_chain(folder: Path, versions: pins.Pins, python: Path, held: int) -> Path:
-    """Make the tool chain in the way that is open, and return its folder. The lock `held` is."""
+def make_chain(folder: Path, versions: pins.Pins, python: Path) -> Path:
+    """Make the tool chain in the way that is open, and return its folder. Only under the lock."""
     way = remembered_way(folder)
     if way is None:
         way = OFFICIAL if releases.are_reachable(versions.cli) else MODULES
     if way == OFFICIAL:
         try:
-            return make_one(folder, way, versions, python, held)
+            return make_one(folder, way, versions, python)
         except ProvisionError as error:
             if os.environ.get("ANTMEDIA_TOOLCHAIN") == OFFICIAL:
                 raise
             say(f"  {error}\n  not all of Pulumi's releases can be had: building from Go modules instead")
-    return make_one(folder, MODULES, versions, python, held)
+    return make_one(folder, MODULES, versions, python)
 
 
-def make_one(folder: Path, way: str, versions: pins.Pins, python: Path, held: int) -> Path:
+def make_one(folder: Path, way: str, versions: pins.Pins, python: Path) -> Path:
     """Make one tool chain beside its place, try it, move it into place."""
     chain = folder / key_for(way, versions)
     if chain.is_dir():
@@ -132,7 +132,7 @@ def make_one(folder: Path, way: str, versions: pins.Pins, python: Path, held: in
         go = gobuild.find_go(GO_PINNED)
         gobuild.announce(SOURCES, go)
         go = gobuild.fetch_go(go, GO_PINNED, python)
-        gobuild.install(partial, versions, SOURCES, go, held)
+        gobuild.install(partial, versions, SOURCES, go)
     with step("trying it"):
         said = run(
             [partial / "bin" / "pulumi", "version"], "start the CLI", env=releases.cli_environment(partial)

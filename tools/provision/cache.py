@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tools.provision.steps import ProvisionError, say
+from tools.provision.steps import ProvisionError, held_by_children, say
 
 KEY_LENGTH = 16
 # Each tool chain takes about 350 MB; a branch or two may each want theirs.
@@ -37,10 +37,11 @@ def key_of(parts: Iterable[str], files: Iterable[Path]) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Hold the folder's lock, waiting for another run if there is one; yields the lock's file descriptor.
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, waiting for another run if there is one.
 
-    A child that is given the descriptor keeps the lock when this process is killed, so that two builds never collide.
+    Programs started meanwhile hold it too: should this process be killed, the next run waits for the compiler or pip left
+    behind instead of colliding with it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
@@ -53,7 +54,8 @@ def locked(folder: Path) -> Iterator[int]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield file.fileno()
+        with held_by_children(file.fileno()):
+            yield
 
 
 def point(link: Path, target: str) -> None:

@@ -145,11 +145,8 @@ def announce(sources: Sources, go: Go) -> None:
         cache.require_space(folder, COLD_GB, what)
 
 
-def install(folder: Path, pins: Pins, sources: Sources, go: Go, lock: int) -> None:
-    """Fill folder/bin and folder/home; what a run before has finished is kept. Raises ProvisionError.
-
-    `lock` is held by every compilation, see cache.locked.
-    """
+def install(folder: Path, pins: Pins, sources: Sources, go: Go) -> None:
+    """Fill folder/bin and folder/home; what a run before has finished is kept. Raises ProvisionError."""
     assert go.program is not None
     built = folder / "built"
     (folder / "bin").mkdir(parents=True, exist_ok=True)
@@ -165,7 +162,6 @@ def install(folder: Path, pins: Pins, sources: Sources, go: Go, lock: int) -> No
                 f"build {target.name}",
                 env=go_environment(),
                 cwd=module,
-                keep_open=[lock],
             )
             fresh.replace(target)
 

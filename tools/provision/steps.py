@@ -44,17 +44,23 @@ def step(title: str) -> Iterator[None]:
     say(f"  {title}: done in {time.monotonic() - started:.1f} s")
 
 
-def run(
-    command: Sequence[str | Path],
-    what: str,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    keep_open: Sequence[int] = (),
-) -> str:
+_held_by_children: list[int] = []
+
+
+@contextlib.contextmanager
+def held_by_children(descriptor: int) -> Iterator[None]:
+    """Within the block, every program that `run` starts holds this file descriptor open as long as it lives."""
+    _held_by_children.append(descriptor)
+    try:
+        yield
+    finally:
+        _held_by_children.remove(descriptor)
+
+
+def run(command: Sequence[str | Path], what: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
     """Run a program to its end and return its standard output.
 
-    `what` completes the sentence "Could not ..."; `keep_open` are file descriptors the program holds while it lives.
-    Raises ProvisionError with the last lines of what the program said.
+    `what` completes the sentence "Could not ...". Raises ProvisionError with the last lines of what the program said.
     """
     try:
         done = subprocess.run(
@@ -65,7 +71,7 @@ def run(
             capture_output=True,
             text=True,
             errors="replace",
-            pass_fds=tuple(keep_open),
+            pass_fds=tuple(_held_by_children),
         )
     except FileNotFoundError as error:
         raise ProvisionError(f"Could not {what}: the program {command[0]} is missing; install it.") from error

@@ -8,6 +8,7 @@ import io
 import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
@@ -203,12 +204,12 @@ def test_a_killed_build_goes_on_where_it_was_and_shows_nothing_half(
     folder.mkdir(parents=True)
     monkeypatch.setenv("CRASH_AT", crash_at)
     with pytest.raises(Crash):
-        toolchain.make_chain(folder, VERSIONS, Path("python"), 0)
+        toolchain.make_chain(folder, VERSIONS, Path("python"))
     assert not [entry for entry in folder.iterdir() if len(entry.name) == cache.KEY_LENGTH]
     done_before = builder[:-1]
     builder.clear()
     monkeypatch.delenv("CRASH_AT")
-    chain = toolchain.make_chain(folder, VERSIONS, Path("python"), 0)
+    chain = toolchain.make_chain(folder, VERSIONS, Path("python"))
     assert not set(builder) & set(done_before)
     assert builder[0] == crash_at
     assert {(chain / "bin" / name).read_text() for name in ("pulumi", "pulumi-language-python")} == {"whole"}
@@ -221,9 +222,9 @@ def test_a_killed_build_goes_on_where_it_was_and_shows_nothing_half(
 def test_the_way_is_decided_once(builder: list[str], own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = own_cache / "toolchain"
     folder.mkdir(parents=True)
-    chain = toolchain.make_chain(folder, VERSIONS, Path("python"), 0)
+    chain = toolchain.make_chain(folder, VERSIONS, Path("python"))
     monkeypatch.setattr(releases, "are_reachable", lambda version: pytest.fail("asked again"))
-    assert toolchain.make_chain(folder, VERSIONS, Path("python"), 0) == chain
+    assert toolchain.make_chain(folder, VERSIONS, Path("python")) == chain
     assert toolchain.remembered_way(folder) == "modules"
 
 
@@ -258,12 +259,12 @@ def test_two_runs_do_not_collide(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_compilation_left_behind_keeps_the_lock(tmp_path: Path) -> None:
-    with cache.locked(tmp_path) as held:
-        child = subprocess.Popen(["sleep", "20"], pass_fds=[held])
+    started = tmp_path / "child"
+    with cache.locked(tmp_path):
+        steps.run(["sh", "-c", f"sleep 20 >/dev/null 2>&1 & echo $! >{started}"], "leave a child behind")
     with (tmp_path / ".lock").open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    child.kill()
-    child.wait()
+    os.kill(int(started.read_text()), signal.SIGKILL)
     with cache.locked(tmp_path):
         pass
 
@@ -297,6 +298,15 @@ def test_the_environment_is_another_for_another_lock_file(tmp_path: Path) -> Non
     first = environment.folder_for(requirements)
     requirements.write_text("a==2\n")
     assert environment.folder_for(requirements) != first
+
+
+def test_one_package_can_be_taken_out_of_the_lock_file_with_its_hashes() -> None:
+    lines = environment.locked_lines((CHECKOUT / "requirements-dev.txt").read_text(), "uv").splitlines()
+    assert re.fullmatch(r"uv==[\d.]+ \\", lines[0])
+    assert len(lines) > 5
+    assert all(line.startswith("    --hash=sha256:") for line in lines[1:])
+    assert not lines[-1].endswith("\\")
+    assert environment.locked_lines("a==1\n", "uv") == ""
 
 
 # Pulumi's releases, served here as Pulumi serves them
