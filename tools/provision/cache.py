@@ -40,8 +40,8 @@ def key_of(parts: Iterable[str], files: Iterable[Path]) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, waiting for another run if there is one.
 
-    Programs started meanwhile hold it too: should this process be killed, the next run waits for the compiler or pip left
-    behind instead of colliding with it.
+    Programs started meanwhile hold it too: should this process be killed, the next run waits for the compiler or pip
+    left behind instead of colliding with it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:

@@ -39,13 +39,13 @@ def make(folder: Path, requirements: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         run([base_python(), "-m", "venv", folder], "make a Python environment")
-        python = folder / "bin" / "python"
+        python = str(folder / "bin" / "python")
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
         only_uv = folder / "uv.txt"
         only_uv.write_text(locked_lines(requirements.read_text(), "uv"))
         try:  # uv takes a tenth of pip's time, but knows nothing of pip's settings: an index of one's own, say
             run([*pip, "--require-hashes", "-r", only_uv], "install uv")
-            uv = [folder / "bin" / "uv", "pip", "install", "--quiet", "--python", python, "--require-hashes"]
+            uv = [str(folder / "bin" / "uv"), "pip", "install", "--quiet", "--python", python, "--require-hashes"]
             run([*uv, "-r", requirements], "install the Python packages by uv")
         except ProvisionError:
             run([*pip, "--require-hashes", "-r", requirements], "install the Python packages")
