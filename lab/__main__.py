@@ -174,6 +174,7 @@ def _up_in_background(lab: Layout) -> int:
         raise
     if ready:
         return 0
+    child.wait()
     with contextlib.suppress(FileNotFoundError):
         print("".join(lab.log.read_text().splitlines(keepends=True)[-_LAST_LINES:]), file=sys.stderr, end="")
     raise LabError(f"The controller of the lab {lab.name!r} did not start: the lines above say why.")

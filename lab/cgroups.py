@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import time
 from pathlib import Path
 
 from lab.layout import LabError, Layout
 
+_MOUNT_POINTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _REMOVAL_SECONDS = 5.0
 
 
@@ -20,9 +20,15 @@ def prepare(lab: Layout) -> Path:
     """Makes the lab's control group and notes its path in the state directory, for whoever has to clean up.
 
     Where systemd runs, this process must be in a scope delegated to it (see `delegation`), and the lab's group
-    is made inside. Where no cgroup2 file system is mounted, one is mounted under the state directory.
+    is made inside.
     """
-    root = mounted() or _mount(lab)
+    root = mounted()
+    if root is None:
+        # One of the lab's own elsewhere would not do: nspawn would put its hosts outside of the lab's group.
+        raise LabError(
+            "No writable cgroup2 file system is mounted: mount one with mount -t cgroup2 cgroup2 "
+            "/sys/fs/cgroup/unified (or on /sys/fs/cgroup when that is empty); a container needs --privileged."
+        )
     inside = _own_group(root) if systemd_is_running() else root
     group = inside / lab.cgroup_name
     try:
@@ -60,14 +66,33 @@ def remove(group: Path) -> None:
     deadline = time.monotonic() + _REMOVAL_SECONDS
     while group.is_dir():
         kill(group)
-        for directory in sorted(_below(group), key=lambda path: len(path.parts), reverse=True):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
+        _remove_directories(group)
         if not group.is_dir():
-            return
+            break
         if time.monotonic() > deadline:
             raise LabError(f"The processes in {group} do not end: {processes(group)}; look at them with ps.")
         time.sleep(0.02)
+    for copy in copies(group):
+        _remove_directories(copy)
+
+
+def copies(group: Path) -> list[Path]:
+    """The groups of the same name that systemd-nspawn makes in systemd's own hierarchy where cgroup v1 is in use."""
+    root = mounted()
+    if root is None or not group.is_relative_to(root):
+        return []
+    found = []
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, where, kind, options, *_ = line.split()
+        if kind == "cgroup" and "name=systemd" in options.split(","):
+            found.append(Path(where) / group.relative_to(root))
+    return [copy for copy in found if copy.is_dir()]
+
+
+def _remove_directories(group: Path) -> None:
+    for directory in sorted(_below(group), key=lambda path: len(path.parts), reverse=True):
+        with contextlib.suppress(OSError):
+            directory.rmdir()
 
 
 def kill(group: Path) -> None:
@@ -100,24 +125,12 @@ def _below(group: Path) -> list[Path]:
 
 
 def mounted() -> Path | None:
-    """Where the machine's writable cgroup2 file system is mounted, if it is."""
+    """Where the machine's writable cgroup2 file system is mounted, if it is where systemd-nspawn looks for it."""
     for line in Path("/proc/mounts").read_text().splitlines():
         _, where, kind, options, *_ = line.split()
-        if kind == "cgroup2" and "rw" in options.split(","):
+        if kind == "cgroup2" and where in _MOUNT_POINTS and "rw" in options.split(","):
             return Path(where)
     return None
-
-
-def _mount(lab: Layout) -> Path:
-    where = lab.state / "cgroup2"
-    where.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-t", "cgroup2", "cgroup2", str(where)], capture_output=True, text=True)
-    if done.returncode:
-        raise LabError(
-            f"No writable cgroup2 file system is mounted and none can be mounted ({done.stderr.strip()}): run the lab "
-            "as root, in a container with --privileged --cgroupns=private."
-        )
-    return where
 
 
 def _own_group(root: Path) -> Path:

@@ -123,7 +123,8 @@ def _groups(lab: Layout) -> list[Path]:
         noted = Path(lab.cgroup_file.read_text())
     except FileNotFoundError:  # the state was removed by hand
         noted = (cgroups.mounted() or Path("/nonexistent")) / lab.cgroup_name
-    return [noted] if noted.name == lab.cgroup_name and noted.is_dir() else []
+    ours = noted.name == lab.cgroup_name
+    return [noted] if ours and (noted.is_dir() or cgroups.copies(noted)) else []
 
 
 def _lock_within(descriptor: int, seconds: float) -> bool:

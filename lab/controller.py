@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from lab import (
+    acme,
     apt_proxy,
+    aws_endpoints,
     cgroups,
     cleanup,
     control,
@@ -33,7 +35,8 @@ from lab import (
     network,
     packet_filter,
 )
-from lab.ec2 import backend, model
+from lab.authority import Authority
+from lab.ec2 import backend, model, roles
 from lab.ec2 import server as ec2_server
 from lab.layout import LabError, Layout
 
@@ -80,12 +83,13 @@ class Controller:
         self._busy: set[str] = set()
         self._failed: dict[str, str] = {}
         self._faults = faults.Faults()
-        self._names: dict[str, str] = {}
+        self._names: dict[str, str | None] = {}
         self._ruleset = ""
         self._wake = threading.Event()
         self._stopping = False
         self._cgroup = Path()
         self._archive_hosts: set[str] = set()
+        self._images: dict[str, Path] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(_PARALLEL, thread_name_prefix="host")
 
     # ---- life
@@ -126,8 +130,18 @@ class Controller:
         network.make_router(lab)
         network.load_packet_filter(lab.router_namespace, packet_filter.ruleset([], []))
         router = lab.router_namespace
-        ec2_server.serve(network.listen(router, layout.API_ADDRESS), self._wake.set)
-        metadata.serve(network.listen(router, (layout.METADATA_ADDRESS, 80)), self._caller, model.security_groups)
+        self._authority = Authority.make(lab.authority)
+        api = ec2_server.serve(network.listen(router, layout.API_ADDRESS), self._wake.set)
+        aws_endpoints.serve(network.listen(router, (layout.AWS_ADDRESS, 443)), api.app, self._authority)
+        credentials = roles.RoleCredentials().give
+        listening = network.listen(router, (layout.METADATA_ADDRESS, 80))
+        metadata.serve(listening, self._caller, model.security_groups, credentials)
+        self._acme = acme.Acme(lab, self._authority, self._cgroup / "acme")
+        self._acme.start()
+        # A lab keeps the images it started with, whatever becomes of the recipes in the checkout meanwhile.
+        for recipe in map(images.recipe, images.names()):
+            if images.path(recipe.name).is_dir():
+                self._images.update(dict.fromkeys(recipe.amis, images.path(recipe.name)))
         self._archive_hosts = apt_proxy.archive_hosts()
         archive = apt_proxy.Archive(images.cache_root() / "apt", self._archive_hosts)
         for port in (80, layout.ARCHIVE_PROXY_PORT):
@@ -196,17 +210,14 @@ class Controller:
             self._failed.pop(instance.id, None)  # the next start is a new try
 
     def _launch(self, instance: model.Instance) -> None:
-        try:
-            image = images.ensure(images.for_ami(instance.image_id))
-        except images.ImageError as error:
-            raise LabError(f"its image: {error}") from error
         host = hosts.Host(
             lab=self._lab,
             instance_id=instance.id,
             address=instance.private_ip,
             subnet=instance.subnet_cidr or str(ipaddress.ip_network(f"{instance.private_ip}/24", strict=False)),
-            image=image,
+            image=self._image(instance.image_id),
             cgroup=self._cgroup / instance.id,
+            trusted=self._authority,
         )
         try:
             host.start()
@@ -214,6 +225,14 @@ class Controller:
             host.destroy()
             raise
         self._hosts[instance.id] = host
+
+    def _image(self, ami: str) -> Path:
+        if ami not in self._images:
+            try:
+                self._images[ami] = images.ensure(images.for_ami(ami))
+            except images.ImageError as error:
+                raise LabError(f"its image: {error}") from error
+        return self._images[ami]
 
     def _work(self, instance_id: str, what: str, action: Callable[[], object]) -> None:
         self._busy.add(instance_id)
@@ -247,7 +266,7 @@ class Controller:
     def _caller(self, address: str) -> model.Instance | None:
         return next((i for i in model.instances() if i.private_ip == address and i.state in _ACTIVE), None)
 
-    def _resolve(self, name: str) -> list[str] | None:
+    def _resolve(self, name: str) -> model.AddressRecords | None:
         names = dns.Names(self._names, model.a_records, Account.read().elastic, self._archive_hosts)
         return names.resolve(name)
 
@@ -264,15 +283,30 @@ class Controller:
             case "host":
                 return {"instance": self._find(request["host"]).id, "cgroup": str(self._cgroup)}
             case "name":
-                return self._name(request["name"].rstrip(".").lower(), request["address"])
+                return self._name(request["name"].rstrip(".").lower(), request["address"], request["exists"])
+            case "acme":
+                return self._handle_acme(request)
             case other:
                 raise LabError(f"The controller does not know {other!r}: it is of another version; restart the lab.")
 
-    def _name(self, name: str, address: str | None) -> None:
-        if address is None:
+    def _name(self, name: str, address: str | None, exists: bool) -> None:
+        if address is None and exists:
             self._names.pop(name, None)
         else:
             self._names[name] = address
+
+    def _handle_acme(self, request: control.Request) -> Any:
+        match request["action"]:
+            case "root":
+                return self._acme.root()
+            case "start":
+                return self._acme.start()
+            case "stop":
+                return self._acme.stop()
+            case "lifetime":
+                return self._acme.set_lifetime(request["seconds"])
+            case _:
+                return self._acme.report()
 
     def _find(self, wanted: str) -> model.Instance:
         present = [i for i in model.instances() if i.state != "terminated"]

@@ -1,8 +1,9 @@
 """The resolver on 169.254.169.253 for the hosts and for everybody on the lab's internet.
 
-It answers from what exists at that moment, in this order: names set by hand, the account's Route 53 zones, EC2's own
-names of private addresses, the package archive, and every other name under `.test`, which is the one Elastic IP in
-use: the load balancer, whose address nobody knows before it exists. Everything else does not exist.
+It answers from what exists at that moment, in this order: names set by hand, the lab's own services (the ACME server,
+AWS's endpoints, the package archive), the account's Route 53 zones, EC2's own names of private addresses, and every
+other name under `.test`, which is the one Elastic IP in use: the load balancer, whose address nobody knows before it
+exists. Everything else does not exist; in a zone, too, what the zone does not have.
 """
 
 from __future__ import annotations
@@ -18,39 +19,52 @@ from dataclasses import dataclass
 
 import dnslib  # type: ignore[import-untyped]
 
-from lab import layout
+from lab import aws_endpoints, layout
+from lab.ec2.model import AddressRecords
 
 ANSWER_SECONDS = 1
-"""How long an answer may be kept: a name follows an Elastic IP at once."""
+"""How long an answer may be kept if no zone says so: a name follows an Elastic IP at once."""
 _UDP_BYTES = 512
 
-Resolve = Callable[[str], "list[str] | None"]
+Resolve = Callable[[str], AddressRecords | None]
 
 
 @dataclass(frozen=True)
 class Names:
-    """What names there are. `zones` is the lookup in the account's zones."""
+    """What names there are. `by_hand` has None for a name that shall not exist; `zones` looks into the account's zones,
+    and gives None for a name that is in none of them."""
 
-    by_hand: Mapping[str, str]
+    by_hand: Mapping[str, str | None]
     zones: Resolve
     elastic: Collection[str]
     archive_hosts: Collection[str]
 
-    def resolve(self, name: str) -> list[str] | None:
-        """The IPv4 addresses of a name in lower case without the last dot; None if there is no such name."""
+    def resolve(self, name: str) -> AddressRecords | None:
+        """What there is of a name in lower case without the last dot; None if there is no such name."""
         if name in self.by_hand:
-            return [self.by_hand[name]]
+            return _here(self.by_hand[name])
+        if own := self._own(name):
+            return _here(own)
         from_zones = self.zones(name)
         if from_zones is not None:
-            return from_zones
-        if name in self.archive_hosts:
-            return [layout.ARCHIVE_ADDRESS]
+            return from_zones if from_zones.exists else None
         if found := re.fullmatch(r"ip-(\d+)-(\d+)-(\d+)-(\d+)\.ec2\.internal", name):
             with contextlib.suppress(ValueError):
-                return [str(ipaddress.IPv4Address(".".join(found.groups())))]
+                return _here(str(ipaddress.IPv4Address(".".join(found.groups()))))
         if name.endswith(".test") and len(self.elastic) == 1:
-            return list(self.elastic)
+            return _here(*self.elastic)
         return None
+
+    def _own(self, name: str) -> str | None:
+        if name == layout.ACME_NAME:
+            return layout.ACME_ADDRESS
+        if name in self.archive_hosts:
+            return layout.ARCHIVE_ADDRESS
+        return layout.AWS_ADDRESS if aws_endpoints.is_endpoint(name) else None
+
+
+def _here(address: str | None) -> AddressRecords | None:
+    return None if address is None else AddressRecords((address,), ANSWER_SECONDS)
 
 
 def answer(question: bytes, resolve: Resolve, size_limit: int | None = None) -> bytes | None:
@@ -63,12 +77,12 @@ def answer(question: bytes, resolve: Resolve, size_limit: int | None = None) -> 
         return None
     reply = asked.reply(ra=1, aa=0)
     name = str(asked.q.qname).rstrip(".").lower()
-    addresses = resolve(name)
-    if addresses is None:
+    found = resolve(name)
+    if found is None:
         reply.header.rcode = dnslib.RCODE.NXDOMAIN
     elif asked.q.qtype in (dnslib.QTYPE.A, dnslib.QTYPE.ANY):
-        for address in addresses:
-            reply.add_answer(dnslib.RR(asked.q.qname, dnslib.QTYPE.A, ttl=ANSWER_SECONDS, rdata=dnslib.A(address)))
+        for address in found.addresses:
+            reply.add_answer(dnslib.RR(asked.q.qname, dnslib.QTYPE.A, ttl=found.ttl_seconds, rdata=dnslib.A(address)))
     packed: bytes = reply.pack()
     if size_limit is not None and len(packed) > size_limit:
         packed = reply.truncate().pack()

@@ -46,12 +46,17 @@ class Relay:
         except OSError:
             caller.close()
             return
-        with caller, inside:
-            inside.settimeout(None)
-            back = threading.Thread(target=_pass_on, args=(inside, caller), daemon=True)
-            back.start()
-            _pass_on(caller, inside)
-            back.join()
+        join(caller, inside)
+
+
+def join(caller: socket.socket, inside: socket.socket) -> None:
+    """Passes bytes both ways until both ends have said all; closes both sockets."""
+    with caller, inside:
+        inside.settimeout(None)
+        back = threading.Thread(target=_pass_on, args=(inside, caller), daemon=True)
+        back.start()
+        _pass_on(caller, inside)
+        back.join()
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:

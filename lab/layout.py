@@ -24,6 +24,11 @@ CLIENT_ADDRESS = "192.0.2.10"
 ADMIN_ADDRESS = "192.0.2.20"
 ARCHIVE_ADDRESS = "192.0.2.80"
 ARCHIVE_PROXY_PORT = 3142
+ACME_ADDRESS = "192.0.2.90"
+ACME_NAME = "acme.lab.test"
+ACME_GROUP_ID = 65534
+"""Debian's nogroup: the ACME server runs with it, which is how the packet filter tells its packets."""
+AWS_ADDRESS = "192.0.2.91"
 PUBLIC_ADDRESSES = "198.51.100.0/24"
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,11}")
@@ -77,6 +82,16 @@ class Layout:
     @property
     def hosts(self) -> Path:
         return self.state / "hosts"
+
+    @property
+    def authority(self) -> Path:
+        """The lab's certificate authority: certificate.pem and key.pem."""
+        return self.state / "authority"
+
+    @property
+    def acme(self) -> Path:
+        """The ACME server's settings and log."""
+        return self.state / "acme"
 
     @property
     def cgroup_name(self) -> str:

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lab import layout
-from lab.ec2.model import Instance, SecurityGroup
+from lab.ec2.model import Instance, InstanceProfile, SecurityGroup
+from lab.ec2.roles import Credentials
 
 VERSIONS = ("1.0", "2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "2024-04-11", "latest")
 MAX_TOKEN_SECONDS = 21600  # EC2's limit
@@ -27,6 +28,8 @@ _TOKEN_SECONDS_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 _DEFAULT_TTL = 64
 
 Tree = Mapping[str, "str | Tree"]
+GiveCredentials = Callable[[str, str], Credentials]
+"""Role ARN and instance id to the credentials that the instance uses the role with."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ def answer(
     caller: Instance | None,
     groups: Sequence[SecurityGroup],
     tokens: Tokens,
+    credentials: GiveCredentials | None = None,
 ) -> Response:
-    """What EC2 answers to a request of `caller`. Header names are in lower case."""
+    """What EC2 answers to a request of `caller`. Header names are in lower case; `credentials` gives those of a role
+    to an instance."""
     if caller is None:
         return Response(404)
     if caller.metadata_options.http_endpoint != "enabled":
@@ -81,7 +86,7 @@ def answer(
         return Response(401)
     if token is not None and not tokens.is_valid(token, caller.id):
         return Response(401)
-    return _read(parts, caller, groups)
+    return _read(parts, caller, groups, credentials)
 
 
 def _token(parts: Sequence[str], headers: Mapping[str, str], caller: Instance, tokens: Tokens) -> Response:
@@ -100,7 +105,9 @@ def _token(parts: Sequence[str], headers: Mapping[str, str], caller: Instance, t
     )
 
 
-def _read(parts: Sequence[str], caller: Instance, groups: Sequence[SecurityGroup]) -> Response:
+def _read(
+    parts: Sequence[str], caller: Instance, groups: Sequence[SecurityGroup], credentials: GiveCredentials | None
+) -> Response:
     if not parts:
         return _text("\n".join(VERSIONS))
     if parts[0] not in VERSIONS:
@@ -111,7 +118,10 @@ def _read(parts: Sequence[str], caller: Instance, groups: Sequence[SecurityGroup
         return Response(200, caller.user_data, {"Content-Type": "application/octet-stream"})
     node: str | Tree = {
         "dynamic": {"instance-identity": {"document": identity_document(caller)}},
-        "meta-data": metadata_tree(caller, groups),
+        "meta-data": {
+            **metadata_tree(caller, groups),
+            **({"iam": iam_tree(caller.id, caller.profile, credentials)} if caller.profile else {}),
+        },
         **({"user-data": ""} if caller.user_data else {}),
     }
     for part in parts[1:]:
@@ -170,6 +180,30 @@ def metadata_tree(instance: Instance, groups: Sequence[SecurityGroup]) -> Tree:
     return tree
 
 
+def iam_tree(instance_id: str, profile: InstanceProfile, credentials: GiveCredentials | None) -> Tree:
+    """The tree under meta-data/iam/ of an instance with a profile."""
+    if profile.role_arn is None or credentials is None:
+        return {}
+    given = credentials(profile.role_arn, instance_id)
+    info = {
+        "Code": "Success",
+        "LastUpdated": given.issued,
+        "InstanceProfileArn": profile.arn,
+        "InstanceProfileId": profile.id,
+    }
+    keys = {
+        "Code": "Success",
+        "LastUpdated": given.issued,
+        "Type": "AWS-HMAC",
+        "AccessKeyId": given.access_key_id,
+        "SecretAccessKey": given.secret_access_key,
+        "Token": given.token,
+        "Expiration": given.expiration,
+    }
+    role = profile.role_arn.rpartition("/")[2]
+    return {"info": json.dumps(info, indent=2), "security-credentials": {role: json.dumps(keys, indent=2)}}
+
+
 def identity_document(instance: Instance) -> str:
     """The instance identity document (unsigned: nothing in the lab could check a signature)."""
     return json.dumps(
@@ -201,6 +235,7 @@ def serve(
     listening: socket.socket,
     find: Callable[[str], Instance | None],
     groups: Callable[[], Sequence[SecurityGroup]],
+    credentials: GiveCredentials,
 ) -> None:
     """Answers on `listening` from now on; `find` gives the running instance with a private address."""
     tokens = Tokens()
@@ -226,6 +261,7 @@ def serve(
                 find(self.client_address[0]),
                 groups(),
                 tokens,
+                credentials,
             )
             self.connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, found.ip_ttl or _DEFAULT_TTL)
             self.send_response(found.status)

@@ -135,7 +135,10 @@ def make_router(lab: Layout) -> None:
     router = lab.router_namespace
     _ip_batch([f"netns add {router}"])
     set_kernel(router, (*_NO_IPV6, *_ROUTER_SETTINGS))
-    own = (layout.METADATA_ADDRESS, layout.DNS_ADDRESS, layout.ROUTER_ADDRESS, layout.ARCHIVE_ADDRESS)
+    own = (
+        *(layout.METADATA_ADDRESS, layout.DNS_ADDRESS),
+        *(layout.ROUTER_ADDRESS, layout.ARCHIVE_ADDRESS, layout.ACME_ADDRESS, layout.AWS_ADDRESS),
+    )
     _ip_batch(
         [
             "link set lo up",

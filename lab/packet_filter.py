@@ -143,7 +143,9 @@ def _base_chains(vpc_cidrs: Sequence[str], cut: Sequence[str]) -> list[str]:
             "from_public",
             [
                 "type nat hook postrouting priority srcnat; policy accept;",
-                # Whoever works in the router's namespace is the admin.
+                # The ACME server asks from its own address, whoever else works in the router's namespace is the admin.
+                f"meta skgid {layout.ACME_GROUP_ID} ip saddr {layout.ROUTER_ADDRESS}"
+                f' oifname != "lo" snat to {layout.ACME_ADDRESS}',
                 f'ip saddr {layout.ROUTER_ADDRESS} oifname != "lo" snat to {layout.ADMIN_ADDRESS}',
                 "ct status dnat snat to ip saddr map @public_of",
                 f"ip daddr {layout.INTERNET} snat to ip saddr map @public_of",

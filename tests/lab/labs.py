@@ -93,13 +93,16 @@ class Lab:
     def wait_for_host(self, name: str, seconds: float = 60.0) -> None:
         """Waits until the host has booted and cloud-init is done."""
         deadline = time.monotonic() + seconds
+        said = ""
         while time.monotonic() < deadline:
             done = self.host(name, "cloud-init", "status", "--wait", check=False)
             if "status: done" in done.stdout:
                 return
+            said = done.stdout + done.stderr
             time.sleep(0.2)
         console = self.command("console", name, check=False).stdout
-        pytest.fail(f"{name} has not booted in {seconds:.0f} s; its console says:\n{console[-3000:]}")
+        said += self.command("status", check=False).stdout + self.command("logs", check=False).stdout[-3000:]
+        pytest.fail(f"{name} has not booted in {seconds:.0f} s: {said}\nIts console says:\n{console[-3000:]}")
 
     def down(self) -> None:
         self._relays.clear()
@@ -267,7 +270,7 @@ def remains(made: Layout) -> list[str]:
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(made.state) + "/" in line]
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if f"/{made.name}-" in line]
     for line in Path("/proc/mounts").read_text().splitlines():
-        if line.split()[2] == "cgroup2" and (group := Path(line.split()[1]) / made.cgroup_name).exists():
+        if line.split()[2].startswith("cgroup") and (group := Path(line.split()[1]) / made.cgroup_name).exists():
             found.append(str(group))
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

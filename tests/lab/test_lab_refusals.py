@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.layout import Layout
+from lab.layout import Layout, layout
 from tests.lab.labs import CHECKOUT, Lab, remains
 
 
@@ -63,6 +63,16 @@ def test_a_state_directory_that_is_none_is_named(name: str, tmp_path: Path) -> N
     file.write_text("")
     said = _up(name, ANTMEDIA_LAB_STATE=str(file))
     assert str(file) in said
+
+
+def test_a_machine_without_cgroup2_is_told_how_to_mount_it(name: str) -> None:
+    script = (
+        "for where in $(awk '$3 == \"cgroup2\" {print $2}' /proc/mounts); do umount --lazy $where; done; "
+        f"exec {sys.executable} -m lab --lab {name} up --image=debian-13"
+    )
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 1 and "mount -t cgroup2" in done.stdout + done.stderr
+    assert remains(Layout(name, layout().base)) == []
 
 
 def test_only_root_may() -> None:
