@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -69,11 +70,17 @@ def point(link: Path, target: str) -> None:
 
 
 def forget_old(folder: Path, keep: Iterable[str]) -> None:
-    """Delete all but the most recently used entries of a folder of keyed entries; never those in `keep`."""
+    """Delete all but the most recently used entries of a folder of keyed entries, never those in `keep`.
+
+    What an interrupted run left goes after a day: nobody came back for it.
+    """
     keep = set(keep)
-    entries = [e for e in folder.iterdir() if e.is_dir() and not e.is_symlink() and len(e.name) == KEY_LENGTH]
-    entries.sort(key=lambda e: e.stat().st_mtime, reverse=True)
-    for entry in entries[KEPT_GENERATIONS:]:
+    folders = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    whole = [entry for entry in folders if len(entry.name) == KEY_LENGTH]
+    whole.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+    yesterday = time.time() - 24 * 3600
+    left = [entry for entry in folders if entry.suffix == ".partial" and entry.stat().st_mtime < yesterday]
+    for entry in whole[KEPT_GENERATIONS:] + left:
         if entry.name not in keep:
             shutil.rmtree(entry, ignore_errors=True)
 

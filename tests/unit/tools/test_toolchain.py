@@ -269,12 +269,14 @@ def test_a_compilation_left_behind_keeps_the_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_only_the_last_used_tool_chains_are_kept(tmp_path: Path) -> None:
+def test_only_the_last_used_tool_chains_and_todays_unfinished_ones_are_kept(tmp_path: Path) -> None:
     names = [f"{n:016x}" for n in range(6)]
     for age, name in enumerate(names):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (age, age))
     (tmp_path / f"{names[0]}.partial").mkdir()
+    (tmp_path / f"{names[1]}.partial").mkdir()
+    os.utime(tmp_path / f"{names[1]}.partial", (0, 0))
     cache.forget_old(tmp_path, keep=[names[1]])
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [f"{names[0]}.partial", names[1], *names[3:]]
 
