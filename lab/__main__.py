@@ -105,7 +105,17 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("name", help="Name tag or instance id")
     name = command("dns", _dns, "give a name an address in the lab's DNS")
     name.add_argument("name")
-    name.add_argument("address", help="an IPv4 address; - takes the name away")
+    what = name.add_mutually_exclusive_group(required=True)
+    what.add_argument("address", nargs="?", help="an IPv4 address; - forgets what was set by hand")
+    what.add_argument("--none", action="store_true", help="the name does not exist")
+    server = command("acme", _acme, "look at and disturb the ACME server, https://acme.lab.test/dir")
+    server.add_argument(
+        "action",
+        choices=("root", "orders", "stop", "start", "lifetime"),
+        help="root: print the certificate to trust; orders: what it did, as JSON; stop, start: refuse connections and "
+        "take them again; lifetime: how long certificates are good, before its first use",
+    )
+    server.add_argument("seconds", nargs="?", type=int, help="the lifetime (default: 90 days)")
     into = command("forward", _forward, "make the load balancer reachable from this machine's browser")
     into.add_argument(
         "--port",
@@ -329,7 +339,19 @@ def _fault(lab: Layout, options: argparse.Namespace) -> int:
 
 
 def _dns(lab: Layout, options: argparse.Namespace) -> int:
-    control.ask(lab, ask="name", name=options.name, address=None if options.address == "-" else options.address)
+    address = None if options.address == "-" else options.address
+    control.ask(lab, ask="name", name=options.name, address=address, exists=not options.none)
+    return 0
+
+
+def _acme(lab: Layout, options: argparse.Namespace) -> int:
+    if (options.seconds is None) == (options.action == "lifetime"):
+        raise LabError("Use lab/lab acme lifetime SECONDS; the other actions take no number.")
+    answer = control.ask(lab, ask="acme", action=options.action, seconds=options.seconds)
+    if options.action == "orders":
+        print(json.dumps(answer, indent=2))
+    elif answer is not None:
+        print(answer, end="")
     return 0
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import cgroups, layout, network
+from lab.authority import Authority
 from lab.layout import LabError, Layout
 
 _NSPAWN = Path("/run/systemd/nspawn")
@@ -31,8 +32,8 @@ class Host:
     subnet: str
     image: Path
     cgroup: Path
-    trusted_certificates: str = ""
-    """PEM certificates that the host trusts besides those of its image."""
+    trusted: Authority | None = None
+    """Whose certificates the host trusts besides those of its image."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = field(default=0.0)
     """Seconds since the epoch."""
@@ -101,11 +102,19 @@ class Host:
         write(self.root / "etc/hosts", f"127.0.0.1 localhost\n{self.address} {name}.ec2.internal {name}\n")
         write(self.root / "etc/resolv.conf", f"nameserver {layout.DNS_ADDRESS}\noptions timeout:1 attempts:3\n")
         write(self.root / "etc/machine-id", os.urandom(16).hex() + "\n", 0o444)
-        if self.trusted_certificates:
-            write(self.root / "usr/local/share/ca-certificates/lab.crt", self.trusted_certificates)
-            bundle = self.root / "etc/ssl/certs/ca-certificates.crt"
-            if bundle.exists():
-                write(bundle, bundle.read_text() + self.trusted_certificates)
+        if self.trusted:
+            self._trust(self.trusted)
+
+    def _trust(self, authority: Authority) -> None:
+        """What update-ca-certificates would do, and what it finds when a package makes it run again."""
+        installed = "usr/local/share/ca-certificates/lab.crt"
+        write(self.root / installed, authority.pem)
+        certificates = self.root / "etc/ssl/certs"
+        bundle = certificates / "ca-certificates.crt"
+        if bundle.exists():
+            write(bundle, bundle.read_text() + authority.pem)
+            (certificates / "lab.pem").symlink_to(f"/{installed}")
+            (certificates / authority.hash_link).symlink_to("lab.pem")
 
     def _boot(self) -> subprocess.Popen[bytes]:
         command = [

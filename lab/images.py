@@ -6,6 +6,7 @@
 
 A recipe is a folder `lab/image/<name>/` with a `recipe.toml`; its tree is `<cache>/images/<name>-<key>/`, where the key
 is a hash of all that the recipe says. What the archive holds that day is not part of the key: a tree stays as built.
+A recipe with `unpack` is no system: its tree holds those packages' files alone, for this machine to run.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Recipe:
     suite: str | None
     parent: str | None
     packages: tuple[str, ...]
+    unpack: tuple[str, ...]
+    """Packages whose files are all that the tree has."""
     files: Mapping[str, str]
     amis: tuple[str, ...]
 
@@ -105,11 +108,15 @@ def recipe(name: str) -> Recipe:
         raw = tomllib.loads((folder / "recipe.toml").read_text())
     except FileNotFoundError:
         raise ImageError(f"there is no image named {name!r}: use one of {', '.join(names())}") from None
-    unknown = set(raw) - {"description", "suite", "parent", "packages", "files", "amis"}
+    unknown = set(raw) - {"description", "suite", "parent", "packages", "unpack", "files", "amis"}
     if unknown or ("suite" in raw) == ("parent" in raw):
         raise ImageError(
             f"{folder}/recipe.toml must have either suite or parent; it may have description, packages, files and amis"
             + (f" (not {', '.join(sorted(unknown))})" if unknown else "")
+        )
+    if "unpack" in raw and ("suite" in raw or set(raw) & {"packages", "files"}):
+        raise ImageError(
+            f"{folder}/recipe.toml with unpack must have a parent (its apt is used), no packages and no files"
         )
     found = Recipe(
         name=name,
@@ -118,6 +125,7 @@ def recipe(name: str) -> Recipe:
         suite=raw.get("suite"),
         parent=raw.get("parent"),
         packages=tuple(sorted(raw.get("packages", []))),
+        unpack=tuple(sorted(raw.get("unpack", []))),
         files=raw.get("files", {}),
         amis=tuple(raw.get("amis", [])),
     )
@@ -143,6 +151,8 @@ def key(name: str) -> str:
     add(str(len(what.packages)), *what.packages)
     for target, source in what.sources():
         add(target, "executable" if os.access(source, os.X_OK) else "plain", source.read_bytes())
+    if what.unpack:
+        add("unpack", (RECIPES / "unpack.sh").read_bytes(), *what.unpack)
     if what.setup:
         add("setup", what.setup.read_bytes())
     return digest.hexdigest()[:12]
@@ -305,7 +315,7 @@ def _lock(name: str, images: pathlib.Path) -> Iterator[int]:
 def _build(what: Recipe, final: pathlib.Path, lock: int) -> None:
     parent = ensure(what.parent) if what.parent else None
     started = time.monotonic()
-    script = str(RECIPES / "build.sh")
+    script, unpack = str(RECIPES / "build.sh"), str(RECIPES / "unpack.sh")
     log_path = final.with_name(final.name + ".log")
     building = pathlib.Path(tempfile.mkdtemp(prefix=f".{what.name}-", suffix=".building", dir=final.parent))
     tree = building / "root"
@@ -316,7 +326,9 @@ def _build(what: Recipe, final: pathlib.Path, lock: int) -> None:
                 _say(what.name, text, time.monotonic() - started)
                 _step(what.name, command, log_path, log.fileno(), lock)
 
-            if parent:
+            if parent and what.unpack:
+                step(f"{len(what.unpack)} packages unpacked", unpack, str(tree), str(parent), *what.unpack)
+            elif parent:
                 step(f"copying {what.parent}", "cp", "--archive", "--reflink=auto", str(parent), str(tree))
             else:
                 step(f"minimal Debian {what.suite}", script, "bootstrap", str(tree))
@@ -327,7 +339,8 @@ def _build(what: Recipe, final: pathlib.Path, lock: int) -> None:
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, destination)
                 destination.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
-            step("setting up", script, "finish", str(tree), *([str(what.setup)] if what.setup else []))
+            if not what.unpack:
+                step("setting up", script, "finish", str(tree), *([str(what.setup)] if what.setup else []))
         tree.chmod(0o755)
         os.sync()  # a tree that has its name is whole, also after a power cut
         tree.rename(final)

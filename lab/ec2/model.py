@@ -30,6 +30,16 @@ class MetadataOptions:
 
 
 @dataclass(frozen=True)
+class InstanceProfile:
+    """The IAM instance profile of an instance."""
+
+    arn: str
+    id: str
+    role_arn: str | None
+    """None while the profile has no role."""
+
+
+@dataclass(frozen=True)
 class Instance:
     """An EC2 instance, also a terminated one."""
 
@@ -55,6 +65,7 @@ class Instance:
     security_group_ids: tuple[str, ...]
     metadata_options: MetadataOptions
     tags: Mapping[str, str]
+    profile: InstanceProfile | None = None
 
     @property
     def name(self) -> str:
@@ -167,25 +178,57 @@ def public_addresses() -> dict[str, str]:
         return found
 
 
-def a_records(name: str) -> list[str] | None:
-    """The IPv4 addresses that Route 53 zones give for a name; None if they have no A record for it.
+@dataclass(frozen=True)
+class AddressRecords:
+    """What the DNS says of a name that it is asked the IPv4 addresses of."""
 
-    The most specific record wins: the name itself, then wildcards from near to far. Aliases are not followed.
+    addresses: tuple[str, ...]
+    ttl_seconds: int
+    exists: bool = True
+    """False: there is no such name. A name may exist without addresses."""
+
+
+def a_records(name: str) -> AddressRecords | None:
+    """What Route 53's zones say of a name; None if no zone is responsible for it.
+
+    Only the zone with the longest matching name is asked. A wildcard counts for names below it that do not exist
+    (RFC 4592). Aliases are not followed, private zones answer everybody, and of records with a routing policy the
+    first one wins.
     """
     if not backend.is_loaded("route53"):
         return None
     wanted = name.rstrip(".").lower()
-    labels = wanted.split(".")
-    candidates = [wanted, *(".".join(["*", *labels[start:]]) for start in range(1, len(labels)))]
     with backend.LOCK:
-        zones = backend.service("route53", "aws").zones.values()
-        records = {
-            record.name.rstrip(".").lower().replace("\\052", "*"): list(record.records)
-            for zone in zones
-            for record in zone.rrsets
-            if record.type == "A" and record.records
-        }
-    return next((records[candidate] for candidate in candidates if candidate in records), None)
+        zones = {_plain(zone.name): zone for zone in backend.service("route53", "aws").zones.values()}
+        covering = [apex for apex in zones if wanted == apex or wanted.endswith(f".{apex}")]
+        if not covering:
+            return None
+        apex = max(covering, key=len)
+        records = [(_plain(record.name), record) for record in zones[apex].rrsets]
+    existing = {held for held, _ in records} | {apex}
+    existing |= {held[start:] for held in existing for start in _label_starts(held) if len(held) - start > len(apex)}
+    if wanted not in existing:
+        ancestors = [wanted[start:] for start in _label_starts(wanted)]
+        nearest = next(ancestor for ancestor in ancestors if ancestor in existing)
+        wanted = f"*.{nearest}"
+    if wanted not in existing:
+        return AddressRecords((), _NEGATIVE_TTL_SECONDS, exists=False)
+    found = next((record for held, record in records if (held, record.type) == (wanted, "A")), None)
+    if found is None or not found.records:
+        return AddressRecords((), _NEGATIVE_TTL_SECONDS)
+    return AddressRecords(tuple(found.records), int(found.ttl or 0))
+
+
+_NEGATIVE_TTL_SECONDS = 60
+
+
+def _label_starts(name: str) -> list[int]:
+    return [position + 1 for position, character in enumerate(name) if character == "."]
+
+
+def _plain(name: str) -> str:
+    """A name as it is asked for; Route 53 writes the asterisk as an octal code."""
+    return str(name).rstrip(".").lower().replace("\\052", "*")
 
 
 def objects() -> dict[str, list[str]]:
@@ -300,7 +343,18 @@ def _instance(ec2: Any, found: Any) -> Instance:
             instance_metadata_tags=options.instance_metadata_tags,
         ),
         tags={tag["key"]: tag["value"] for tag in found.get_tags()},
+        profile=_profile(found.iam_instance_profile),
     )
+
+
+def _profile(held: Mapping[str, str] | None) -> InstanceProfile | None:
+    if not held:
+        return None
+    profiles = backend.service("iam", "aws").instance_profiles.values()
+    found = next((profile for profile in profiles if profile.arn == held["Arn"]), None)
+    if found is None:  # deleted while in use: EC2 goes on naming it
+        return InstanceProfile(held["Arn"], held.get("Id", ""), None)
+    return InstanceProfile(found.arn, found.id, next((role.arn for role in found.roles), None))
 
 
 def _rules(rules: Iterable[Any]) -> Iterator[Rule]:

@@ -30,7 +30,7 @@ def _nothing() -> None:
 
 
 class Server:
-    """A running API server: `url` is where it answers. What it holds stays until the process ends."""
+    """A running API server: `url` is where and `app` what answers. What it holds stays until the process ends."""
 
     def __init__(self, sock: socket.socket, app: WSGIApplication) -> None:
         from moto.moto_server.werkzeug_app import MotoRequestHandler
@@ -42,6 +42,7 @@ class Server:
 
         host, port = sock.getsockname()[:2]
         self.url = f"http://{host}:{port}"
+        self.app = app
         # The socket may live in another network namespace: it is used as it is, its address is never opened again.
         self._server = make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=sock.fileno())
         sock.close()

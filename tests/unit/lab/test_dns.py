@@ -9,12 +9,19 @@ from hypothesis import strategies as st
 
 from lab import dns
 from lab.dns import Names
+from lab.ec2.model import AddressRecords
 
 
 def _names(**changed: object) -> Names:
+    zones = {
+        "www.example.org": AddressRecords(("198.51.100.1", "198.51.100.2"), 300),
+        "text.example.org": AddressRecords((), 60),
+        "nothing.zone.test": AddressRecords((), 60, exists=False),
+        "acme.lab.test": AddressRecords(("198.51.100.3",), 300),
+    }
     held = {
-        "by_hand": {"hand.test": "192.0.2.33"},
-        "zones": {"www.example.org": ["198.51.100.1", "198.51.100.2"], "empty.example.org": []}.get,
+        "by_hand": {"hand.test": "192.0.2.33", "gone.test": None},
+        "zones": zones.get,
         "elastic": ["198.51.100.9"],
         "archive_hosts": {"archive.example.net"},
     }
@@ -26,7 +33,13 @@ def _names(**changed: object) -> Names:
     [
         ("hand.test", ["192.0.2.33"]),
         ("www.example.org", ["198.51.100.1", "198.51.100.2"]),
+        ("text.example.org", []),
+        ("nothing.zone.test", None),
+        ("gone.test", None),
         ("archive.example.net", ["192.0.2.80"]),
+        ("acme.lab.test", ["192.0.2.90"]),
+        ("secretsmanager.us-east-1.amazonaws.com", ["192.0.2.91"]),
+        ("secretsmanager.eu-west-1.amazonaws.com", None),
         ("ip-10-0-0-7.ec2.internal", ["10.0.0.7"]),
         ("ip-10-0-0-777.ec2.internal", None),
         ("media.antmedia.test", ["198.51.100.9"]),
@@ -35,11 +48,18 @@ def _names(**changed: object) -> Names:
     ],
 )
 def test_a_name_has_the_addresses_that_exist(name: str, addresses: list[str] | None) -> None:
-    assert _names().resolve(name) == addresses
+    assert _addresses(_names(), name) == addresses
+
+
+def _addresses(names: Names, name: str) -> list[str] | None:
+    found = names.resolve(name)
+    return None if found is None else list(found.addresses)
 
 
 def test_a_name_set_by_hand_wins() -> None:
-    assert _names(by_hand={"www.example.org": "192.0.2.1"}).resolve("www.example.org") == ["192.0.2.1"]
+    names = _names(by_hand={"www.example.org": "192.0.2.1", "acme.lab.test": None})
+    assert _addresses(names, "www.example.org") == ["192.0.2.1"]
+    assert _addresses(names, "acme.lab.test") is None
 
 
 @pytest.mark.parametrize("elastic", [[], ["198.51.100.1", "198.51.100.2"]])
@@ -56,7 +76,11 @@ def _asked(name: str, kind: str = "A") -> dnslib.DNSRecord:
 def test_a_question_is_answered_whatever_its_case() -> None:
     reply = _asked("WWW.Example.ORG.")
     assert [str(answer.rdata) for answer in reply.rr] == ["198.51.100.1", "198.51.100.2"]
-    assert all(answer.ttl == dns.ANSWER_SECONDS for answer in reply.rr)
+    assert all(answer.ttl == 300 for answer in reply.rr), "as the zone says"
+
+
+def test_what_no_zone_says_may_be_kept_for_a_second_only() -> None:
+    assert [answer.ttl for answer in _asked("media.antmedia.test").rr] == [1]
 
 
 def test_a_name_without_ipv6_exists_all_the_same() -> None:
@@ -69,7 +93,7 @@ def test_an_unknown_name_does_not_exist() -> None:
 
 
 def test_a_long_answer_is_cut_over_udp_and_whole_over_tcp() -> None:
-    many = [f"198.51.100.{number}" for number in range(1, 100)]
+    many = AddressRecords(tuple(f"198.51.100.{number}" for number in range(1, 100)), 1)
     question = dnslib.DNSRecord.question("many.test").pack()
     cut = dns.answer(question, lambda _: many, 512)
     whole = dns.answer(question, lambda _: many)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -137,28 +137,70 @@ def test_the_default_vpc_is_not_shown(api: Api) -> None:
     assert default not in {group.vpc_id for group in model.security_groups()}
 
 
-def test_names_are_answered_from_route_53(api: Api) -> None:
+@pytest.fixture
+def zones(api: Api) -> Iterator[Callable[[str], Callable[..., None]]]:
+    """Makes zones; each is a function that changes a record in it."""
     route53 = api.client("route53")
-    zone = route53.create_hosted_zone(Name="example.test", CallerReference="a")["HostedZone"]["Id"]
+    made: list[str] = []
 
-    def change(action: str, name: str, address: str) -> None:
-        records = {"Name": name, "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": address}]}
-        batch = {"Changes": [{"Action": action, "ResourceRecordSet": records}]}
-        route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+    def make(apex: str) -> Callable[..., None]:
+        zone = route53.create_hosted_zone(Name=apex, CallerReference=f"{apex}{len(made)}")["HostedZone"]["Id"]
+        made.append(zone)
 
-    change("CREATE", "live.example.test", "198.51.100.7")
-    change("CREATE", "*.example.test", "198.51.100.8")
-    assert model.a_records("live.example.test") == ["198.51.100.7"]
-    assert model.a_records("LIVE.example.test.") == ["198.51.100.7"]
-    assert model.a_records("other.example.test") == ["198.51.100.8"]
-    assert model.a_records("example.test") is None
-    assert model.a_records("example.org") is None
+        def change(action: str, name: str, value: str, kind: str = "A", ttl: int = 60) -> None:
+            records = {"Name": name, "Type": kind, "TTL": ttl, "ResourceRecords": [{"Value": value}]}
+            batch = {"Changes": [{"Action": action, "ResourceRecordSet": records}]}
+            route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+
+        return change
+
+    yield make
+    for zone in made:
+        for record in route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]:
+            if record["Type"] not in ("SOA", "NS"):
+                batch = {"Changes": [{"Action": "DELETE", "ResourceRecordSet": record}]}
+                route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+        route53.delete_hosted_zone(Id=zone)
+
+
+NO_SUCH_NAME = model.AddressRecords((), 60, exists=False)
+NO_ADDRESS = model.AddressRecords((), 60)
+
+
+def test_names_are_answered_from_route_53(zones: Callable[[str], Callable[..., None]]) -> None:
+    change = zones("example.test")
+    change("CREATE", "live.example.test", "198.51.100.7", ttl=300)
+    assert model.a_records("live.example.test") == model.AddressRecords(("198.51.100.7",), 300)
+    assert model.a_records("LIVE.example.test.") == model.AddressRecords(("198.51.100.7",), 300)
     change("UPSERT", "live.example.test", "198.51.100.9")
-    assert model.a_records("live.example.test") == ["198.51.100.9"]
+    assert model.a_records("live.example.test") == model.AddressRecords(("198.51.100.9",), 60)
     change("DELETE", "live.example.test", "198.51.100.9")
-    change("DELETE", "*.example.test", "198.51.100.8")
-    route53.delete_hosted_zone(Id=zone)
-    assert model.a_records("live.example.test") is None
+    assert model.a_records("live.example.test") == NO_SUCH_NAME
+    assert model.a_records("example.test") == NO_ADDRESS, "the zone itself exists"
+    assert model.a_records("example.org") is None, "no zone is responsible"
+    assert model.a_records("otherexample.test") is None
+
+
+def test_a_wildcard_is_for_names_that_do_not_exist(zones: Callable[[str], Callable[..., None]]) -> None:
+    change = zones("wild.test")
+    change("CREATE", "*.wild.test", "198.51.100.8")
+    change("CREATE", "text.wild.test", '"some"', kind="TXT")
+    change("CREATE", "a.b.wild.test", "198.51.100.9")
+    assert model.a_records("any.wild.test") == model.AddressRecords(("198.51.100.8",), 60)
+    assert model.a_records("far.down.wild.test") == model.AddressRecords(("198.51.100.8",), 60)
+    assert model.a_records("text.wild.test") == NO_ADDRESS
+    assert model.a_records("b.wild.test") == NO_ADDRESS, "it exists, because a name below it does"
+    assert model.a_records("other.b.wild.test") == NO_SUCH_NAME, (
+        "RFC 4592: the nearest name that exists has no wildcard"
+    )
+
+
+def test_only_the_nearest_zone_is_asked(zones: Callable[[str], Callable[..., None]]) -> None:
+    outer = zones("near.test")
+    outer("CREATE", "www.sub.near.test", "198.51.100.1")
+    assert model.a_records("www.sub.near.test") == model.AddressRecords(("198.51.100.1",), 60)
+    zones("sub.near.test")
+    assert model.a_records("www.sub.near.test") == NO_SUCH_NAME
 
 
 def test_what_is_left_is_told_by_kind_whatever_service_it_is_of(api: Api) -> None:
