@@ -30,6 +30,12 @@ up: machine tools ## the lab and a real `pulumi up` of the stack in it (STACK=la
 down: tools ## destroy the lab's stack and stop the lab
 	@$(PYTHON) -m tools.deploy down $(STACK)
 
+.PHONY: recover repair
+recover: tools ## after an interrupted update, so that the next one finishes (STACK=name)
+	@$(PYTHON) -m tools.recover $(STACK) $(ARGS)
+repair: tools ## replace a host that died or hangs (STACK=name NODE=edge-1)
+	@$(PYTHON) -m tools.repair $(STACK) "$(NODE)" $(ARGS)
+
 .PHONY: new-stack
 new-stack: tools ## a stack file of your own with new keys and passwords (STACK=name)
 	@$(PYTHON) -m tools.new_stack $(STACK) $(ARGS)

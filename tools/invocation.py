@@ -1,14 +1,22 @@
 """What `tools/pulumi ARGS` decides before it becomes the Pulumi CLI: environment, directory, a lab stack's needs.
 
+Commands that change a deployment it runs and watches instead: what an interrupted one has left is told, with the
+command that puts it right.
+
 Standard library only: `tools/pulumi version` works wherever a tool chain is.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +46,12 @@ FLAGS_WITH_VALUE = frozenset(
 )
 TAKES_CONFIG_FILE = frozenset(("up", "update", "preview", "pre", "refresh", "destroy", "down", "dn", "import", "watch"))
 CONFIG_READS = frozenset((None, "get"))
+TAKES_LOCK = frozenset(("up", "update", "refresh", "destroy", "down", "dn", "import", "watch"))
+NEEDS_WHOLE_STATE = TAKES_LOCK - {"refresh"}
+"""What would make objects a second time, or leave some behind, where the end of an earlier update is not known."""
+LOCKED = b"is currently locked by"
+CONFLICT = b"Another update is currently in progress"
+"""Pulumi Cloud's words for the same."""
 NAMES_STACK = frozenset(("init", "select", "rm"))
 """The subcommands of `pulumi stack` whose argument is the stack's name."""
 
@@ -130,6 +144,16 @@ def lab_from(environment: Mapping[str, str]) -> Lab:
     return Lab(name, Path(environment.get("ANTMEDIA_LAB_STATE") or "/var/lib/antmedia") / name)
 
 
+def running_lab(environment: Mapping[str, str]) -> Lab:
+    """The same, ready to be entered. Raises ProvisionError when it does not run, and without root."""
+    lab = lab_from(environment)
+    if not lab.is_running:
+        raise ProvisionError("The lab is not running: make up")
+    if os.geteuid() != 0:
+        raise ProvisionError("The lab's stack is deployed from inside the lab's network, which takes root: use sudo.")
+    return lab
+
+
 def tool_environment(chain: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of the CLI with the tool chain's programs and plugins, and the person's own login."""
     own_home = environment.get("PULUMI_HOME") or str(Path(environment.get("HOME", "/")) / ".pulumi")
@@ -190,11 +214,7 @@ def plan(words: Sequence[str], environment: Mapping[str, str], start: Path, chec
     if stack is None:
         return Invocation((str(program), *words), result, directory)
 
-    lab = lab_from(environment)
-    if not lab.is_running:
-        raise ProvisionError("The lab is not running: make up")
-    if os.geteuid() != 0:
-        raise ProvisionError("The lab's stack is deployed from inside the lab's network, which takes root: use sudo.")
+    lab = running_lab(environment)
     result = lab_environment(lab, result)
     (lab.state / "pulumi").mkdir(parents=True, exist_ok=True)
     words = list(words)
@@ -205,10 +225,103 @@ def plan(words: Sequence[str], environment: Mapping[str, str], start: Path, chec
     return Invocation(("ip", "netns", "exec", lab.name, str(program), *words), result, directory)
 
 
+def unfinished(words: Sequence[str], invocation: Invocation) -> str | None:
+    """A sentence on what an interrupted update left in the stack's state; None when nothing, or when that is not known.
+
+    `words` are the CLI's, for the stack that they name.
+    """
+    arguments = parse(words)
+    if arguments.has_cwd:  # another project, of which this knows nothing
+        return None
+    named = [f"--stack={arguments.stack}"] if arguments.stack else []
+    at = invocation.words.index(_program(invocation)) + 1
+    asked = subprocess.run(
+        [*invocation.words[:at], "stack", "export", "--non-interactive", *named],
+        cwd=invocation.directory,
+        env=dict(invocation.environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    try:
+        operations = json.loads(asked.stdout)["deployment"].get("pending_operations") or ()
+        urns = [operation["resource"]["urn"].split("::") for operation in operations]
+        names = ", ".join(f"{operation['type']} {urn[-1]}" for operation, urn in zip(operations, urns, strict=True))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not urns:
+        return None
+    stack = urns[0][0].rpartition(":")[2]
+    return (
+        f"An update of the stack {stack} has not ended ({names}). Wait for it if it is running; "
+        f"if it was interrupted: make recover STACK={stack}"
+    )
+
+
+def _program(invocation: Invocation) -> str:
+    return next(word for word in invocation.words if Path(word).name == "pulumi")
+
+
+def supervise(words: Sequence[str], invocation: Invocation) -> int:
+    """Run a command that changes the deployment; after a failure, say whether the stack is to be recovered.
+
+    Raises:
+        ProvisionError: an earlier update was interrupted; nothing was run.
+    """
+    arguments = parse(words)
+    if arguments.command in NEEDS_WHOLE_STATE and (left := unfinished(words, invocation)):
+        raise ProvisionError(left)
+    process = subprocess.Popen(
+        invocation.words,
+        cwd=invocation.directory,
+        env=dict(invocation.environment),
+        stderr=subprocess.PIPE,
+        preexec_fn=_end_with_parent,
+    )
+    # A terminal's Ctrl-C reaches the CLI as well, which then ends in order: only waiting is left to do here.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: process.send_signal(number))
+    said = bytearray()
+    # What the CLI leaves behind when it is killed may hold the other end open for ever.
+    copying = threading.Thread(target=_copy, args=(process, said), daemon=True)
+    copying.start()
+    code = process.wait()
+    copying.join(1.0)
+    if code and (LOCKED in said or CONFLICT in said):
+        stack = arguments.stack or os.environ.get("PULUMI_STACK") or "NAME"
+        print(
+            f"\nIf no update of the stack runs any more, the one before was interrupted: make recover STACK={stack}",
+            file=sys.stderr,
+        )
+    elif code and (left := unfinished(words, invocation)):
+        print(f"\n{left}", file=sys.stderr)
+    return code if code >= 0 else 128 - code
+
+
+def _copy(process: subprocess.Popen[bytes], said: bytearray) -> None:
+    assert process.stderr is not None
+    while chunk := os.read(process.stderr.fileno(), 1 << 16):
+        said += chunk
+        sys.stderr.buffer.write(chunk)
+        sys.stderr.buffer.flush()
+
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def _end_with_parent() -> None:
+    """In the CLI, before it starts: it ends in order when what started it is killed. Linux only."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def main(words: Sequence[str], checkout: Path) -> int:
-    """Become the CLI; returns only, with exit code 1 and a sentence on stderr, when that cannot be."""
+    """Become the CLI, or run it and return its exit code; 1, after a sentence on stderr, when that cannot be."""
     try:
         invocation = plan(words, os.environ, Path.cwd(), checkout)
+        if parse(words).command in TAKES_LOCK and not {"-h", "--help"} & set(words):
+            return supervise(words, invocation)
         os.chdir(invocation.directory)
         sys.stdout.flush()
         os.execvpe(invocation.words[0], invocation.words, dict(invocation.environment))
