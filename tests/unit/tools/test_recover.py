@@ -40,8 +40,15 @@ def cli(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     program = tmp_path / "pulumi"
     shutil.copy("/bin/sleep", program)
     with subprocess.Popen([program, "60"]) as process:
+        wait_for_name(process.pid)
         yield process
         process.kill()
+
+
+def wait_for_name(pid: int) -> None:
+    """The kernel tells a program's name some time after it has begun."""
+    while not Path(f"/proc/{pid}/cmdline").read_bytes():
+        time.sleep(0.01)
 
 
 def test_a_lock_is_held_while_its_process_lives(cli: subprocess.Popen[bytes]) -> None:
@@ -146,8 +153,7 @@ def test_a_plugin_without_an_engine_is_found_and_ended(name: str, found: bool, t
     environment = {"PULUMI_BACKEND_URL": "file:///here"}
     with subprocess.Popen([tmp_path / name, "60"], cwd=tmp_path, env=environment) as process:
         try:
-            while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
-                time.sleep(0.01)  # the kernel sets it some time after the program has begun
+            wait_for_name(process.pid)
             assert (process.pid in plugins.orphans(tmp_path, "file:///here")) is found
             assert not list(plugins.orphans(tmp_path, "file:///elsewhere"))
             assert not list(plugins.orphans(tmp_path / "other", "file:///here"))
