@@ -92,9 +92,10 @@ def kill(pid: int, *, plugins_too: bool) -> None:
     """`kill -9`, as a crash of the machine would end it: with every process that it has started."""
     os.kill(pid, signal.SIGSTOP)
     family = [pid, *(descendants(pid) if plugins_too else ())]
-    for each in family:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # all at once: none notices the end of another
+        for each in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
 
 
 def descendants(pid: int) -> list[int]:

@@ -57,13 +57,11 @@ def events(crashing: CrashingEngine) -> int:
 
 
 @pytest.fixture
-def nothing(crashing: CrashingEngine, account: AwsApi) -> Iterator[None]:
-    """Begins without a deployment, and leaves none."""
-    assert account.objects() == {}
-    yield
-    crashing.recover("--yes")
-    crashing.destroy()
-    assert account.objects() == {}
+def deployed(crashing: CrashingEngine) -> None:
+    """The deployment is there and finished. Tests that change it put it back."""
+    if not ids(crashing):
+        crashing.recover()
+        crashing.up()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +87,7 @@ def test_an_update_killed_anywhere_is_finished_by_recover_and_up(
 
 
 def test_after_a_kill_a_plain_up_changes_nothing_and_names_the_command(
-    crashing: CrashingEngine, account: AwsApi, events: int, nothing: None
+    crashing: CrashingEngine, account: AwsApi, events: int
 ) -> None:
     crashing.crash("up", events // 2)
     before = account.objects()
@@ -98,11 +96,10 @@ def test_after_a_kill_a_plain_up_changes_nothing_and_names_the_command(
     assert said.stdout.strip().endswith(f"make recover STACK={STACK}"), said.stdout
     assert crashing.plain("destroy").stdout.strip().endswith(f"make recover STACK={STACK}")
     assert account.objects() == before
+    crashing.recover()
 
 
-def test_a_lock_without_anything_unfinished_is_told_and_cleared(
-    crashing: CrashingEngine, directory: Path, nothing: None
-) -> None:
+def test_a_lock_without_anything_unfinished_is_told_and_cleared(crashing: CrashingEngine, directory: Path) -> None:
     locks = directory / f"state/.pulumi/locks/organization/antmedia/{STACK}"
     locks.mkdir(parents=True, exist_ok=True)
     holder = {"pid": 2**22 + 1, "username": "me", "hostname": os.uname().nodename, "timestamp": "2026-01-01T00:00:00Z"}
@@ -116,9 +113,7 @@ def test_a_lock_without_anything_unfinished_is_told_and_cleared(
     assert not list(locks.glob("*.json"))
 
 
-def test_a_lock_of_another_machine_is_cleared_only_after_a_yes(
-    crashing: CrashingEngine, directory: Path, nothing: None
-) -> None:
+def test_a_lock_of_another_machine_is_cleared_only_after_a_yes(crashing: CrashingEngine, directory: Path) -> None:
     locks = directory / f"state/.pulumi/locks/organization/antmedia/{STACK}"
     locks.mkdir(parents=True, exist_ok=True)
     holder = {"pid": 1, "username": "you", "hostname": "elsewhere", "timestamp": "2026-01-01T00:00:00Z"}
@@ -131,7 +126,7 @@ def test_a_lock_of_another_machine_is_cleared_only_after_a_yes(
     assert not list(locks.glob("*.json"))
 
 
-def test_a_running_update_is_left_alone(crashing: CrashingEngine, account: AwsApi, events: int, nothing: None) -> None:
+def test_a_running_update_is_left_alone(crashing: CrashingEngine, account: AwsApi, events: int) -> None:
     with crashing._started("pulumi", "up", "--yes", "--skip-preview", *crashing._common) as process:
         assert process.stdout is not None
         while " creating (" not in process.stdout.readline():
@@ -144,9 +139,8 @@ def test_a_running_update_is_left_alone(crashing: CrashingEngine, account: AwsAp
 
 
 def test_objects_of_nobodys_operation_are_deleted_after_a_question_and_others_are_not(
-    crashing: CrashingEngine, account: AwsApi, ec2: Any, nothing: None
+    crashing: CrashingEngine, account: AwsApi, ec2: Any, deployed: None
 ) -> None:
-    crashing.up()
     made = account.objects()
 
     def vpc(stack: str, **tags: str) -> str:
@@ -180,9 +174,8 @@ def test_objects_of_nobodys_operation_are_deleted_after_a_question_and_others_ar
 
 
 def test_an_unfinished_operation_that_made_nothing_is_forgotten(
-    crashing: CrashingEngine, directory: Path, nothing: None
+    crashing: CrashingEngine, directory: Path, deployed: None
 ) -> None:
-    crashing.up()
     state = directory / f"state/.pulumi/stacks/antmedia/{STACK}.json"
     document = json.loads(state.read_text())
     checkpoint = document["checkpoint"]["latest"]
@@ -199,19 +192,10 @@ def test_an_unfinished_operation_that_made_nothing_is_forgotten(
     assert not crashing.preview("--refresh").changes
 
 
-def test_a_destroy_that_was_killed_can_be_followed_by_up_or_destroy(crashing: CrashingEngine, nothing: None) -> None:
-    crashing.up()
-    crashing.crash("destroy", 12, after=0.2)
-    crashing.recover()
-    crashing.up()
-    assert not crashing.preview("--refresh").changes
-
-
 @pytest.mark.parametrize("node", ["edge-1", "lb-1"])
 def test_a_host_that_died_is_replaced_and_nothing_else(
-    node: str, crashing: CrashingEngine, ec2: Any, nothing: None
+    node: str, crashing: CrashingEngine, ec2: Any, deployed: None
 ) -> None:
-    crashing.up()
     before, outputs = ids(crashing), crashing.outputs()
     died = before[node]
     ec2.terminate_instances(InstanceIds=[died])
@@ -227,6 +211,20 @@ def test_a_host_that_died_is_replaced_and_nothing_else(
     assert crashing.outputs()["loadBalancerAddress"] == outputs["loadBalancerAddress"]
     plan = crashing.preview("--refresh")
     assert not plan.changes, str(plan)
+
+
+def test_a_destroy_that_was_killed_can_be_followed_by_up_and_by_destroy(
+    crashing: CrashingEngine, account: AwsApi, deployed: None
+) -> None:
+    crashing.crash("destroy", 12, after=0.2)
+    crashing.recover()
+    crashing.up()
+    plan = crashing.preview("--refresh")
+    assert not plan.changes, str(plan)
+    crashing.crash("destroy", 30)
+    crashing.recover()
+    crashing.destroy()
+    assert account.objects() == {}
 
 
 def ids(engine: CrashingEngine) -> dict[str, str]:
