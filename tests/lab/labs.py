@@ -75,7 +75,7 @@ class Lab:
         """A boto3 client of this lab's AWS API."""
         if 5000 not in self._relays:
             self._relays[5000] = Relay(self.layout.router_namespace, ("127.0.0.1", 5000))
-        return boto3.session.Session().client(  # type: ignore[call-overload]
+        return boto3.session.Session().client(
             service,
             endpoint_url=f"http://127.0.0.1:{self._relays[5000].port}",
             region_name="us-east-1",
