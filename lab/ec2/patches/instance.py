@@ -174,7 +174,36 @@ def detailed_monitoring() -> None:
     EC2Response.unmonitor_instances = switch("disabled")  # type: ignore[method-assign]
 
 
+def replaced_instance_profile_shows_on_the_instance() -> None:
+    """An instance says the instance profile that it has, also after ReplaceIamInstanceProfileAssociation.
+
+    Stock: it goes on saying the one before, and the association's id as the profile's. Without this an update that
+    changes the profile of a running instance waits five minutes and fails, and a host's role stays the old one.
+    """
+    from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociationBackend as Associations
+
+    stock_associate, stock_replace = (
+        Associations.associate_iam_instance_profile,
+        Associations.replace_iam_instance_profile_association,
+    )
+
+    def show(association: Any) -> Any:
+        profile = association.iam_instance_profile
+        association.instance.iam_instance_profile = {"Arn": profile.arn, "Id": profile.id}
+        return association
+
+    def associate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return show(stock_associate(self, *args, **kwargs))
+
+    def replace(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return show(stock_replace(self, *args, **kwargs))
+
+    Associations.associate_iam_instance_profile = associate  # type: ignore[method-assign]
+    Associations.replace_iam_instance_profile_association = replace  # type: ignore[method-assign]
+
+
 PATCHES = (
+    replaced_instance_profile_shows_on_the_instance,
     security_groups_of_the_primary_interface,
     primary_interface_ends_with_the_instance,
     metadata_options_change_one_at_a_time,

@@ -162,6 +162,28 @@ def detailed_monitoring(api: Api) -> None:
     assert api.instance(instance)["Monitoring"]["State"] == "disabled"
 
 
+def replaced_instance_profile_shows_on_the_instance(api: Api) -> None:
+    iam = api.client("iam")
+    profiles = {}
+    for name in ("first", "second"):
+        profile = iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+        profiles[name] = {"Arn": profile["Arn"], "Id": profile["InstanceProfileId"]}
+    instance = api.network().launch(IamInstanceProfile={"Name": "first"})
+    assert api.instance(instance)["IamInstanceProfile"] == profiles["first"]
+    held = api.ec2.describe_iam_instance_profile_associations(Filters=[{"Name": "instance-id", "Values": [instance]}])
+    association = held["IamInstanceProfileAssociations"][0]["AssociationId"]
+    other = {"Name": "second"}
+    api.ec2.replace_iam_instance_profile_association(AssociationId=association, IamInstanceProfile=other)
+    assert api.instance(instance)["IamInstanceProfile"] == profiles["second"]
+    api.ec2.disassociate_iam_instance_profile(AssociationId=association)
+    assert "IamInstanceProfile" not in api.instance(instance)
+    api.ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": "first"})
+    assert api.instance(instance)["IamInstanceProfile"] == profiles["first"]
+    api.ec2.terminate_instances(InstanceIds=[instance])
+    for name in profiles:
+        iam.delete_instance_profile(InstanceProfileName=name)
+
+
 def public_addresses_from_the_lab_network(api: Api) -> None:
     network = api.network()
     interface = {"DeviceIndex": 0, "SubnetId": network.subnet, "AssociatePublicIpAddress": True}
@@ -347,6 +369,7 @@ CHECKS: dict[str, Callable[[Api], None]] = {
         root_volume_under_the_name_the_image_says,
         root_volume_as_asked_for,
         detailed_monitoring,
+        replaced_instance_profile_shows_on_the_instance,
         public_addresses_from_the_lab_network,
         elastic_ip_stays_through_stop_and_start,
         elastic_ip_moves_whole,
