@@ -145,6 +145,52 @@ def test_a_child_is_its_parents_tree_and_more(recipes: pathlib.Path, as_root: No
     assert (images.ensure("base") / "etc/one").read_text() == "1\n"
 
 
+UNPACKED = """\
+parent = "base"
+unpack = ["tool", "library"]
+"""
+
+
+@pytest.fixture
+def unpacked(recipes: pathlib.Path) -> pathlib.Path:
+    """A third recipe, whose tree is not a system; its script notes what it was asked for."""
+    (recipes / "tool").mkdir()
+    (recipes / "tool/recipe.toml").write_text(UNPACKED)
+    (recipes / "unpack.sh").write_text('#!/bin/bash\nset -eu\nmkdir "$1"\necho "${@:2}" >"$1/asked"\n')
+    (recipes / "unpack.sh").chmod(0o755)
+    return recipes
+
+
+def test_an_unpacked_tree_holds_its_packages_alone(unpacked: pathlib.Path, as_root: None) -> None:
+    tree = images.ensure("tool")
+    assert [path.name for path in tree.iterdir()] == ["asked"]
+    assert (tree / "asked").read_text() == f"{images.path('base')} library tool\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "edit"),
+    [
+        ("tool/recipe.toml", replace('"library"', '"other"')),
+        ("unpack.sh", append("# more\n")),
+        ("base/recipe.toml", replace("trixie", "forky")),
+    ],
+    ids=["package", "script", "parent"],
+)
+def test_a_change_of_what_is_unpacked_changes_the_trees_key(
+    unpacked: pathlib.Path, file: str, edit: Callable[[pathlib.Path], None]
+) -> None:
+    before, others = images.key("tool"), images.key("child")
+    edit(unpacked / file)
+    assert images.key("tool") != before
+    assert (images.key("child") == others) is (not file.startswith("base/"))
+
+
+def test_a_recipe_that_unpacks_is_nothing_else(unpacked: pathlib.Path) -> None:
+    append('packages = ["c"]\n')(unpacked / "tool/recipe.toml")
+    with pytest.raises(images.ImageError, match="no packages and no files"):
+        images.recipe("tool")
+
+
 def test_two_builds_of_one_image_at_once_make_one(recipes: pathlib.Path, as_root: None) -> None:
     write_build(recipes, during="sleep 0.5")
     both = [start_build(recipes), start_build(recipes)]

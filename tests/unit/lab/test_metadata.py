@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab import metadata
-from lab.ec2.model import Instance
+from lab.ec2.model import Instance, InstanceProfile
+from lab.ec2.roles import Credentials
 from lab.metadata import Response, Tokens
 from tests.unit.lab.accounts import OPTIONS, group, instance
 
@@ -108,6 +109,46 @@ def test_what_an_instance_has_not_is_not_there() -> None:
 def test_tags_are_there_when_the_options_say_so() -> None:
     shown = instance(1, options=dataclasses.replace(OPTIONS, instance_metadata_tags="enabled"))
     assert _read(shown, "/latest/meta-data/tags/instance/Name").body == b"host-1"
+
+
+PROFILE = InstanceProfile(
+    "arn:aws:iam::123456789012:instance-profile/lb", "AIPA1", "arn:aws:iam::123456789012:role/p/lb"
+)
+
+
+def _credentials(role_arn: str, instance_id: str) -> Credentials:
+    return Credentials(
+        f"ASIA {role_arn}", "secret", f"token {instance_id}", "2026-11-01T00:00:00Z", "2026-11-01T06:00:00Z"
+    )
+
+
+def _iam(caller: Instance, path: str) -> Response:
+    lenient = dataclasses.replace(caller, metadata_options=dataclasses.replace(OPTIONS, http_tokens="optional"))
+    return metadata.answer("GET", f"/latest/meta-data/{path}", {}, lenient, [], Tokens(), _credentials)
+
+
+def test_an_instance_with_a_profile_gets_credentials_of_its_role() -> None:
+    caller = instance(1, profile=PROFILE)
+    assert _iam(caller, "iam/security-credentials/").body == b"lb"
+    given = json.loads(_iam(caller, "iam/security-credentials/lb").body)
+    assert given == {
+        "Code": "Success",
+        "LastUpdated": "2026-11-01T00:00:00Z",
+        "Type": "AWS-HMAC",
+        "AccessKeyId": f"ASIA {PROFILE.role_arn}",
+        "SecretAccessKey": "secret",
+        "Token": f"token {caller.id}",
+        "Expiration": "2026-11-01T06:00:00Z",
+    }
+    assert json.loads(_iam(caller, "iam/info").body)["InstanceProfileArn"] == PROFILE.arn
+    assert _iam(caller, "iam/security-credentials/other").status == 404
+
+
+def test_an_instance_without_a_profile_or_role_gets_none() -> None:
+    assert _iam(instance(1), "iam/security-credentials/").status == 404
+    assert b"iam" not in _iam(instance(1), "").body
+    without_role = instance(1, profile=dataclasses.replace(PROFILE, role_arn=None))
+    assert _iam(without_role, "iam/security-credentials/").status == 404
 
 
 def test_a_directory_lists_its_entries() -> None:
