@@ -49,9 +49,12 @@ CONFIG_READS = frozenset((None, "get"))
 TAKES_LOCK = frozenset(("up", "update", "refresh", "destroy", "down", "dn", "import", "watch"))
 NEEDS_WHOLE_STATE = TAKES_LOCK - {"refresh"}
 """What would make objects a second time, or leave some behind, where the end of an earlier update is not known."""
-LOCKED = b"is currently locked by"
-CONFLICT = b"Another update is currently in progress"
-"""Pulumi Cloud's words for the same."""
+INTERRUPTED = (
+    b"is currently locked by",
+    b"Another update is currently in progress",  # Pulumi Cloud's words for the same
+    b"failed to load checkpoint",  # tools/recovery/sidecars.py
+)
+"""What the CLI says, besides much else, when the update before may have been killed."""
 NAMES_STACK = frozenset(("init", "select", "rm"))
 """The subcommands of `pulumi stack` whose argument is the stack's name."""
 
@@ -279,7 +282,8 @@ def supervise(words: Sequence[str], invocation: Invocation) -> int:
         preexec_fn=_end_with_parent,
     )
     # A terminal's Ctrl-C reaches the CLI as well, which then ends in order: only waiting is left to do here.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: process.send_signal(number))
     said = bytearray()
@@ -288,7 +292,7 @@ def supervise(words: Sequence[str], invocation: Invocation) -> int:
     copying.start()
     code = process.wait()
     copying.join(1.0)
-    if code and (LOCKED in said or CONFLICT in said):
+    if code and any(words in said for words in INTERRUPTED):
         stack = arguments.stack or os.environ.get("PULUMI_STACK") or "NAME"
         print(
             f"\nIf no update of the stack runs any more, the one before was interrupted: make recover STACK={stack}",
@@ -296,6 +300,9 @@ def supervise(words: Sequence[str], invocation: Invocation) -> int:
         )
     elif code and (left := unfinished(words, invocation)):
         print(f"\n{left}", file=sys.stderr)
+    elif code and interrupts:
+        stack = arguments.stack or os.environ.get("PULUMI_STACK") or "NAME"
+        print(f"\nInterrupted. What was half made is found and deleted by: make recover STACK={stack}", file=sys.stderr)
     return code if code >= 0 else 128 - code
 
 

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tools import invocation
 from tools.provision.steps import ProvisionError
-from tools.recovery import kinds, leftovers, locks, plugins
+from tools.recovery import kinds, leftovers, locks, plugins, sidecars
 from tools.recovery.account import Account
 from tools.recovery.leftovers import Leftovers, Object
 from tools.recovery.stack import CHECKOUT, INSTANCE, RecoveryError, Stack, State
@@ -47,14 +47,16 @@ class Recovery:
         """Everything. Raises RecoveryError where a person has to decide or to put something right."""
         self._clear_lock()
         self._end_plugins()
+        if self.dry_run and sidecars.damaged(self.stack.backend_url(), self.project, self.stack.name):
+            print("what else there is to do can be seen only after that")
+            return
         account = Account(self.stack.configuration())
         state = self.stack.export()
         account.require(state.account)
         if not account.is_emulated:
             _settle(state)
-        ec2 = account.client("ec2")
-        found = leftovers.survey(ec2, state, self.project, self.stack.name)
-        self._delete(ec2, found.half_made)
+        found = leftovers.survey(account.client, state, self.project, self.stack.name)
+        self._delete(account, found.half_made)
         self._finish_operations(account, state, found)
         for volume in found.volumes:
             print(f"left alone: the volume {volume}, which no host uses and which may hold data; delete it by hand")
@@ -64,7 +66,7 @@ class Recovery:
                 f"These carry this deployment's tags, and its state does not know them:\n{listed}\n"
                 "If another deployment has the same name, they are that one's. Delete them?"
             )
-        self._delete(ec2, found.unknown, plan="would ask whether to delete")
+        self._delete(account, found.unknown, plan="would ask whether to delete")
 
     def _say(self, done: str, plan: str, what: object) -> None:
         self.did += 1
@@ -93,6 +95,10 @@ class Recovery:
             )
         for lock in held:
             self._say("cleared", "would clear", f"the lock of {lock}")
+        for file in sidecars.damaged(backend, self.project, self.stack.name):
+            self._say("removed", "would remove", f"{file}, half written")
+            if not self.dry_run:
+                file.unlink()
         if held and not self.dry_run:
             self.stack.pulumi("cancel", "--yes", "--non-interactive")
 
@@ -105,12 +111,12 @@ class Recovery:
             if not self.dry_run:
                 plugins.end(pid)
 
-    def _delete(self, ec2: Any, objects: Sequence[Object], plan: str = "would delete") -> None:
+    def _delete(self, account: Account, objects: Sequence[Object], plan: str = "would delete") -> None:
         if self.dry_run:
             for each in objects:
                 self._say("", plan, each)
             return
-        for each, was_there in leftovers.delete(ec2, objects):
+        for each, was_there in leftovers.delete(account.client, objects):
             if was_there:
                 self._say("deleted", "", each)
 

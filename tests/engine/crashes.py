@@ -56,6 +56,19 @@ class CrashingEngine(Engine):
         assert events >= event, f"the {command} ended before it could be killed:\n{said}"
         return said
 
+    def interrupt(self, command: str, event: int) -> subprocess.CompletedProcess[str]:
+        """The same with Ctrl-C, as a terminal gives it to everything that runs there; `tools/pulumi` is what runs."""
+        words = (str(CHECKOUT / "tools" / "pulumi"), command, "--yes", "--skip-preview", *self._common)
+        with self._started(*words) as process:
+            assert process.stdout is not None
+            said, events = "", 0
+            for line in process.stdout:
+                said += line
+                events += bool(EVENT.search(line))
+                if events == event:
+                    os.killpg(process.pid, signal.SIGINT)
+            return subprocess.CompletedProcess(words, process.wait(), said)
+
     @contextlib.contextmanager
     def _started(self, *command: str) -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(

@@ -86,6 +86,21 @@ def test_an_update_killed_anywhere_is_finished_by_recover_and_up(
     assert account.objects() == {}
 
 
+@pytest.mark.parametrize("part", [0.45, 0.85])
+def test_an_update_ended_with_ctrl_c_is_finished_by_recover_and_up(
+    part: float, crashing: CrashingEngine, account: AwsApi, events: int
+) -> None:
+    interrupted = crashing.interrupt("up", int(part * events))
+    assert interrupted.returncode
+    assert interrupted.stdout.strip().endswith(f"make recover STACK={STACK}"), interrupted.stdout
+    crashing.recover("--yes")
+    crashing.up()
+    plan = crashing.preview("--refresh")
+    assert not plan.changes, str(plan)
+    crashing.destroy()
+    assert account.objects() == {}
+
+
 def test_after_a_kill_a_plain_up_changes_nothing_and_names_the_command(
     crashing: CrashingEngine, account: AwsApi, events: int
 ) -> None:
@@ -111,6 +126,22 @@ def test_a_lock_without_anything_unfinished_is_told_and_cleared(crashing: Crashi
     assert list(locks.glob("*.json")), "a dry run changes nothing"
     assert "cleared the lock of me@" in crashing.recover()
     assert not list(locks.glob("*.json"))
+
+
+def test_a_state_whose_attributes_were_half_written_is_read_again(
+    crashing: CrashingEngine, account: AwsApi, directory: Path, deployed: None
+) -> None:
+    """A moment of a few microseconds, at which a kill makes every command fail."""
+    before = crashing.export()["deployment"]["resources"]
+    attributes = directory / f"state/.pulumi/stacks/antmedia/{STACK}.json.attrs"
+    attributes.write_text("")
+    said = crashing.plain("up")
+    assert said.returncode
+    assert said.stdout.strip().endswith(f"make recover STACK={STACK}"), said.stdout
+    assert "would remove" in crashing.recover("--dry-run")
+    assert attributes.exists(), "a dry run changes nothing"
+    assert str(attributes) in crashing.recover()
+    assert crashing.export()["deployment"]["resources"] == before
 
 
 def test_a_lock_of_another_machine_is_cleared_only_after_a_yes(crashing: CrashingEngine, directory: Path) -> None:

@@ -1,4 +1,7 @@
-"""What a deployment makes in EC2: how each kind of object is found and taken away, in the order in which it can be."""
+"""What a deployment makes in AWS: how each kind of object is found and taken away, in the order in which it can be.
+
+Each function is given a client of the kind's service.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ class Kind:
     is_ours: Callable[[Any, str, Inputs], bool] = lambda _ec2, _id, _inputs: True
     """Whether an object with the right tags stands where an operation was about to put it. Another deployment under the
     same name, with a state of its own, has the same tags."""
+    service: str = "ec2"
 
 
 def _delete_instance(ec2: Any, instance: str) -> None:
@@ -113,6 +117,33 @@ def _find_association(ec2: Any, inputs: Inputs) -> list[str]:
     ]
 
 
+def _find_record(route53: Any, inputs: Inputs) -> list[str]:
+    """Only one with the very content that was to be written: a zone may hold records of others."""
+    zone, name, kind = inputs.get("zoneId"), str(inputs.get("name")), str(inputs.get("type"))
+    found = _described(lambda: _record_sets(route53, f"{zone} {name} {kind}"))
+    wanted = set(inputs.get("records") or ())
+    return [
+        f"{zone} {name} {kind}"
+        for each in found
+        if str(each.get("TTL")) == str(inputs.get("ttl"))
+        and {record["Value"] for record in each.get("ResourceRecords", ())} == wanted
+    ]
+
+
+def _delete_record(route53: Any, record: str) -> None:
+    for found in _record_sets(route53, record):
+        change = {"Changes": [{"Action": "DELETE", "ResourceRecordSet": found}]}
+        route53.change_resource_record_sets(HostedZoneId=record.split(" ")[0], ChangeBatch=change)
+
+
+def _record_sets(route53: Any, record: str) -> list[Any]:
+    zone, name, kind = record.split(" ")
+    listed = route53.list_resource_record_sets(
+        HostedZoneId=zone, StartRecordName=name, StartRecordType=kind, MaxItems="1"
+    )["ResourceRecordSets"]
+    return [each for each in listed if each["Name"].rstrip(".") == name.rstrip(".") and each["Type"] == kind]
+
+
 def _find_rule(is_egress: bool) -> Callable[[Any, Inputs], list[str]]:
     """A rule is authorised first and tagged afterwards; EC2 has no two alike in a group."""
 
@@ -187,6 +218,7 @@ def _described(ask: Callable[[], Iterable[Any]]) -> list[Any]:
 
 
 KINDS: Final = (
+    Kind("aws:route53/record:Record", None, "DNS record", _delete_record, find=_find_record, service="route53"),
     Kind(
         "aws:ec2/instance:Instance",
         ("describe_instances", "Reservations[].Instances[]", "InstanceId"),
@@ -281,10 +313,10 @@ def code(error: ClientError) -> str:
 
 def is_gone(error: ClientError) -> bool:
     """Whether AWS says that there is no such object."""
-    return code(error).endswith((".NotFound", "NotFoundException")) or code(error) == "NoSuchEntity"
+    return code(error).endswith((".NotFound", "NotFoundException")) or code(error).startswith("NoSuch")
 
 
-def delete(ec2: Any, kind: Kind, id_: str) -> bool:
+def delete(client: Any, kind: Kind, id_: str) -> bool:
     """Take an object away; whether there was one.
 
     Raises:
@@ -293,7 +325,7 @@ def delete(ec2: Any, kind: Kind, id_: str) -> bool:
     deadline, pause = time.monotonic() + DEPENDENCY_SECONDS, 0.5
     while True:
         try:
-            kind.delete(ec2, id_)
+            kind.delete(client, id_)
         except ClientError as error:
             if is_gone(error):
                 return False

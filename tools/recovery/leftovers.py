@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tools.recovery import kinds
 from tools.recovery.kinds import ADOPTING, BY_TYPE, KINDS, Kind
 from tools.recovery.stack import Operation, State
+
+Clients = Callable[[str], Any]
+"""Makes the client of a service, such as `ec2`."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,16 @@ class Leftovers:
     """Tagged as this deployment's; may hold data."""
 
 
-def living(ec2: Any, kind: Kind, tags: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+def living(client: Any, kind: Kind, tags: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     """Id and Pulumi name of every object of a kind with these tags. A terminated host is none; it keeps its tags."""
     if kind.listing is None:
         return
     operation, place, id_key = kind.listing
     filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
-    if ec2.can_paginate(operation):
-        found = ec2.get_paginator(operation).paginate(Filters=filters).search(f"{place.removesuffix('[]')}[]")
+    if client.can_paginate(operation):
+        found = client.get_paginator(operation).paginate(Filters=filters).search(f"{place.removesuffix('[]')}[]")
     else:
-        found = getattr(ec2, operation)(Filters=filters)[place]
+        found = getattr(client, operation)(Filters=filters)[place]
     for each in found:
         has = {tag["Key"]: tag["Value"] for tag in each.get("Tags", ())}
         state = each.get("State")
@@ -64,11 +67,15 @@ def free_volumes(ec2: Any, tags: Mapping[str, str]) -> Iterable[str]:
         yield from (str(volume["VolumeId"]) for volume in page["Volumes"])
 
 
-def survey(ec2: Any, state: State, project: str, stack: str) -> Leftovers:
+def survey(client: Clients, state: State, project: str, stack: str) -> Leftovers:
     """Compare the account with the state. Changes nothing."""
     tags = {"Project": project, "Stack": stack, "ManagedBy": "pulumi"}
     unknown = [
-        Object(kind, id_, name) for kind in KINDS for id_, name in living(ec2, kind, tags) if id_ not in state.known_ids
+        Object(kind, id_, name)
+        for kind in KINDS
+        if kind.listing
+        for id_, name in living(client(kind.service), kind, tags)
+        if id_ not in state.known_ids
     ]
     half_made: dict[str, Object] = {}
     unsure: list[Operation] = []
@@ -81,14 +88,14 @@ def survey(ec2: Any, state: State, project: str, stack: str) -> Leftovers:
             continue
         node = (operation.inputs.get("tags") or {}).get("Node")
         candidates = (each.id for each in unknown if each.kind is kind and each.name == node)
-        ids = {id_ for id_ in candidates if kind.is_ours(ec2, id_, operation.inputs)}
-        ids |= set(kind.find(ec2, operation.inputs)) - state.known_ids
+        ids = {id_ for id_ in candidates if kind.is_ours(client(kind.service), id_, operation.inputs)}
+        ids |= set(kind.find(client(kind.service), operation.inputs)) - state.known_ids
         half_made |= {id_: Object(kind, id_, operation.name) for id_ in ids}
     return Leftovers(
         half_made=in_order(half_made.values()),
         unknown=in_order(each for each in unknown if each.id not in half_made),
         unsure=unsure,
-        volumes=[id_ for id_ in free_volumes(ec2, tags) if id_ not in state.known_ids],
+        volumes=[id_ for id_ in free_volumes(client("ec2"), tags) if id_ not in state.known_ids],
     )
 
 
@@ -97,7 +104,7 @@ def in_order(objects: Iterable[Object]) -> list[Object]:
     return sorted(objects, key=lambda each: (KINDS.index(each.kind), each.name, each.id))
 
 
-def delete(ec2: Any, objects: Sequence[Object]) -> Iterable[tuple[Object, bool]]:
+def delete(client: Clients, objects: Sequence[Object]) -> Iterable[tuple[Object, bool]]:
     """Delete one after another; each with whether it was still there."""
     for each in in_order(objects):
-        yield each, kinds.delete(ec2, each.kind, each.id)
+        yield each, kinds.delete(client(each.kind.service), each.kind, each.id)

@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlparse
 
 CLOCK_SECONDS: Final = 60.0
@@ -66,6 +66,22 @@ def parse(text: str) -> Lock:
         return Lock("?", "?", 0)
 
 
+def directory(backend: str) -> Path | None:
+    """Where a backend of files is; None for any other."""
+    url = urlparse(backend)
+    if url.scheme != "file":
+        return None
+    return Path(os.path.expanduser(f"{url.netloc}{url.path}"))  # noqa: PTH111 - file://~ is a string
+
+
+AnyPath = TypeVar("AnyPath", Path, PurePosixPath)
+
+
+def place(backend: AnyPath, project: str, stack: str) -> AnyPath:
+    """Where a backend keeps a stack's locks."""
+    return backend / ".pulumi" / "locks" / "organization" / project / stack
+
+
 def find(backend: str, project: str, stack: str, shown: Callable[[], str], s3: Callable[[], Any]) -> list[Lock]:
     """The locks of a stack.
 
@@ -75,14 +91,12 @@ def find(backend: str, project: str, stack: str, shown: Callable[[], str], s3: C
         s3: makes an S3 client, for that backend.
     """
     url = urlparse(backend)
-    below = f".pulumi/locks/organization/{project}/{stack}"
-    if url.scheme == "file":
-        directory = Path(os.path.expanduser(f"{url.netloc}{url.path}")) / below  # noqa: PTH111 - file://~ is a string
-        return [parse(file.read_text()) for file in sorted(directory.glob("*.json"))]
+    if (files := directory(backend)) is not None:
+        return [parse(file.read_text()) for file in sorted(place(files, project, stack).glob("*.json"))]
     if url.scheme == "s3":
-        prefix = "/".join(filter(None, (url.path.strip("/"), *parse_qs(url.query).get("prefix", []), below)))
+        below = place(PurePosixPath(url.path.strip("/"), *parse_qs(url.query).get("prefix", [])), project, stack)
         client = s3()
-        held = client.list_objects_v2(Bucket=url.netloc, Prefix=f"{prefix}/").get("Contents", [])
+        held = client.list_objects_v2(Bucket=url.netloc, Prefix=f"{below}/").get("Contents", [])
         return [parse(client.get_object(Bucket=url.netloc, Key=each["Key"])["Body"].read().decode()) for each in held]
     if url.scheme in ("http", "https"):
         mine = [found for found in json.loads(shown()) if found["name"].rpartition("/")[2] == stack]

@@ -19,6 +19,7 @@ CHECKOUT: Final = Path(__file__).resolve().parents[2]
 BACKUPS: Final = CHECKOUT / "build" / "recover"
 INSTANCE: Final = "aws:ec2/instance:Instance"
 ROUTE: Final = "aws:ec2/route:Route"
+RECORD: Final = "aws:route53/record:Record"
 
 
 class RecoveryError(Exception):
@@ -101,6 +102,8 @@ class State:
             outputs = resource.get("outputs") or {}
             if resource["type"] == ROUTE:  # has no id in AWS
                 found.add(f"{outputs.get('routeTableId')} {outputs.get('destinationCidrBlock')}")
+            if resource["type"] == RECORD:
+                found.add(f"{outputs.get('zoneId')} {outputs.get('name')} {outputs.get('type')}")
             root = outputs.get("rootBlockDevice")
             if resource["type"] == INSTANCE and isinstance(root, Mapping):
                 found.add(str(root.get("volumeId")))

@@ -188,7 +188,7 @@ def document(**deployment: Any) -> dict[str, Any]:
     return {"version": 3, "deployment": {"manifest": {"time": "2026-01-01T00:00:00Z"}, **deployment}}
 
 
-def creating(type_: str, name: str, **inputs: Any) -> dict[str, Any]:
+def creating(type_: str, name: str, /, **inputs: Any) -> dict[str, Any]:
     urn = f"urn:pulumi:s::antmedia::{type_}::{name}"
     return {"type": "creating", "resource": {"urn": urn, "type": type_, "inputs": inputs}}
 
@@ -255,7 +255,11 @@ def specified(resource: str, node: str, **tags: str) -> list[Any]:
 def survey(ec2: Any, *operations: dict[str, Any], known: tuple[str, ...] = ()) -> leftovers.Leftovers:
     resources = [{"urn": f"u::{id_}", "type": "t", "id": id_} for id_ in known]
     state = State(document(resources=resources, pending_operations=list(operations)))
-    return leftovers.survey(ec2, state, "antmedia", "s")
+    return leftovers.survey(clients(ec2), state, "antmedia", "s")
+
+
+def clients(ec2: Any) -> leftovers.Clients:
+    return {"ec2": ec2, "route53": boto3.client("route53")}.__getitem__
 
 
 def test_a_half_made_object_is_told_from_one_that_nothing_explains(ec2: Any) -> None:
@@ -341,12 +345,31 @@ def test_routes_associations_and_untagged_rules_are_found_by_what_they_are(ec2: 
     found = survey(ec2, *operations, known=known)
     assert [each.kind.noun for each in found.half_made] == ["rule", "route", "route table association"]
     assert association in {each.id for each in found.half_made}
-    assert all(was_there for _, was_there in leftovers.delete(ec2, found.half_made))
+    assert all(was_there for _, was_there in leftovers.delete(clients(ec2), found.half_made))
     again = survey(ec2, *operations, known=known)
     assert not again.half_made
     left = [rule["FromPort"] for rule in rules(ec2, group) if not rule["IsEgress"]]
     assert left == [81], "another rule of the group is kept"
     assert not again.unsure
+
+
+@pytest.mark.parametrize(("address", "ours"), [("198.51.100.4", True), ("198.51.100.5", False)])
+def test_a_dns_record_is_ours_only_with_the_content_that_was_to_be_written(ec2: Any, address: str, ours: bool) -> None:
+    route53 = boto3.client("route53")
+    zone = route53.create_hosted_zone(Name="example.test", CallerReference="1")["HostedZone"]["Id"].split("/")[-1]
+    operation = creating(
+        "aws:route53/record:Record", "live", zoneId=zone, name="live.example.test", type="A", ttl=60,
+        records=["198.51.100.4"],
+    )  # fmt: skip
+    assert not survey(ec2, operation).half_made
+    records = {"Name": "live.example.test", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": address}]}
+    change = {"Changes": [{"Action": "CREATE", "ResourceRecordSet": records}]}
+    route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=change)
+    found = survey(ec2, operation)
+    assert [each.kind.noun for each in found.half_made] == (["DNS record"] if ours else [])
+    list(leftovers.delete(clients(ec2), found.half_made))
+    left = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    assert ("A" in {each["Type"] for each in left}) is not ours
 
 
 def rules(ec2: Any, group: str) -> list[Any]:
@@ -427,7 +450,7 @@ def pulumi(tmp_path: Path) -> Path:
     return program
 
 
-def supervise(pulumi: Path) -> subprocess.Popen[str]:
+def supervise(pulumi: Path, **options: Any) -> subprocess.Popen[str]:
     code = (
         "import os, sys; from pathlib import Path; from tools import invocation as i\n"
         "from tools.provision.steps import ProvisionError\n"
@@ -436,7 +459,9 @@ def supervise(pulumi: Path) -> subprocess.Popen[str]:
         "try: sys.exit(i.supervise(words, made))\n"
         "except ProvisionError as error: sys.exit(str(error))"
     )
-    return subprocess.Popen([sys.executable, "-c", code, pulumi], cwd=CHECKOUT, text=True, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, pulumi], cwd=CHECKOUT, text=True, stderr=subprocess.PIPE, **options
+    )
 
 
 def test_an_update_after_an_interrupted_one_is_not_begun(pulumi: Path) -> None:
@@ -481,6 +506,19 @@ def test_a_program_that_holds_the_output_of_a_dead_update_keeps_nobody_waiting(p
     finally:
         os.kill(int((pulumi.parent / "sleeping").read_text()), signal.SIGKILL)
         process.communicate()
+
+
+def test_an_update_ended_with_ctrl_c_names_the_command(pulumi: Path) -> None:
+    (pulumi.parent / "up").write_text("trap 'exit 255' INT\ntouch begun\nwhile :; do sleep 0.05; done\n")
+    process = supervise(pulumi, start_new_session=True)
+    deadline = time.monotonic() + 15
+    while not (pulumi.parent / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said = process.communicate(timeout=15)[1]
+    assert process.returncode == 255
+    assert said.strip().endswith("make recover STACK=s")
 
 
 def test_being_told_to_end_tells_the_update_to_end(pulumi: Path) -> None:
