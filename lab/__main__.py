@@ -145,7 +145,8 @@ def _up(lab: Layout, options: argparse.Namespace) -> int:
         print(f"the lab {lab.name!r} is running already")
         return 0
     if options.notify is None:
-        for name in options.image or [name for name in images.names() if images.recipe(name).amis]:
+        every = {name: images.recipe(name) for name in images.names()}
+        for name in options.image or [name for name, what in every.items() if what.amis or what.unpack]:
             images.ensure(name)
     if not options.foreground:
         return _up_in_background(lab)
