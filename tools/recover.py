@@ -60,7 +60,9 @@ class Recovery:
         self._finish_operations(account, state, found)
         for volume in found.volumes:
             print(f"left alone: the volume {volume}, which no host uses and which may hold data; delete it by hand")
-        if found.unknown and not self.dry_run:
+        # A lab's account is that lab's alone; in any other one there may be another deployment of this name.
+        is_ours_alone = invocation.LAB_STACK.fullmatch(self.stack.name) is not None
+        if found.unknown and not self.dry_run and not is_ours_alone:
             listed = "\n".join(f"  {each}" for each in found.unknown)
             self._ask(
                 f"These carry this deployment's tags, and its state does not know them:\n{listed}\n"

@@ -73,10 +73,14 @@ def ec2(account: AwsApi) -> Any:
 def test_an_update_killed_anywhere_is_finished_by_recover_and_up(
     point: int, crashing: CrashingEngine, account: AwsApi, events: int
 ) -> None:
-    """Every second time the plugins outlive the engine, as after `kill -9` of it alone."""
+    """Every second time the plugins outlive the engine, as after `kill -9` of it alone.
+
+    With --yes: AWS's SDK repeats a request whose answer was lost, and so may allocate a second address, which no
+    operation in the state explains. It was met once in forty updates on a busy machine.
+    """
     at = 1 + int((point + 0.5) / KILLS * events * 0.95)
     crashing.crash("up", at, after=0.37 * point % 1, plugins_too=point % 2 == 0)
-    crashing.recover()
+    crashing.recover("--yes")
     assert not crashing.export()["deployment"].get("pending_operations")
     crashing.up()
     plan = crashing.preview("--refresh")
