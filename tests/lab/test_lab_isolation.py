@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import layout
 from tests.lab.labs import Instance, Lab, Network, probe
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -72,8 +73,12 @@ def test_no_address_of_the_real_network_answers(run: Run) -> None:
 
 
 def test_names_of_the_real_internet_do_not_exist(run: Run) -> None:
-    for name in ("example.com", "amazonaws.com", "ec2.us-east-1.amazonaws.com"):
+    for name in ("example.com", "amazonaws.com", "ec2.eu-west-1.amazonaws.com"):
         assert run("getent", "ahosts", name, check=False).returncode != 0, name
+
+
+def test_aws_is_the_lab(run: Run) -> None:
+    assert run("getent", "ahostsv4", "ec2.us-east-1.amazonaws.com").stdout.split()[0] == layout.AWS_ADDRESS
 
 
 def test_there_is_no_ipv6(run: Run) -> None:
