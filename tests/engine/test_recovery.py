@@ -15,6 +15,7 @@ from tests.engine.crashes import CrashingEngine, OwnNamespace
 from tests.engine.pulumi_cli import STACK
 from tests.engine.sandbox import AwsApi, SshServer
 from tests.engine.test_deployment import instance_at
+from tools.recovery.stack import BACKUPS
 
 pytestmark = pytest.mark.engine
 
@@ -48,6 +49,8 @@ def crashing(sandbox: OwnNamespace, directory: Path, account: AwsApi) -> Iterato
     server = SshServer(sandbox, directory, host_key=host, authorized_key=keys.public_key(login))
     yield engine
     server.close()
+    for backup in BACKUPS.glob(f"{STACK}-*.json"):
+        backup.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -132,22 +135,6 @@ def test_a_lock_without_anything_unfinished_is_told_and_cleared(crashing: Crashi
     assert not list(locks.glob("*.json"))
 
 
-def test_a_state_whose_attributes_were_half_written_is_read_again(
-    crashing: CrashingEngine, account: AwsApi, directory: Path, deployed: None
-) -> None:
-    """A moment of a few microseconds, at which a kill makes every command fail."""
-    before = crashing.export()["deployment"]["resources"]
-    attributes = directory / f"state/.pulumi/stacks/antmedia/{STACK}.json.attrs"
-    attributes.write_text("")
-    said = crashing.plain("up")
-    assert said.returncode
-    assert said.stdout.strip().endswith(f"make recover STACK={STACK}"), said.stdout
-    assert "would remove" in crashing.recover("--dry-run")
-    assert attributes.exists(), "a dry run changes nothing"
-    assert str(attributes) in crashing.recover()
-    assert crashing.export()["deployment"]["resources"] == before
-
-
 def test_a_lock_of_another_machine_is_cleared_only_after_a_yes(crashing: CrashingEngine, directory: Path) -> None:
     locks = directory / f"state/.pulumi/locks/organization/antmedia/{STACK}"
     locks.mkdir(parents=True, exist_ok=True)
@@ -171,6 +158,22 @@ def test_a_running_update_is_left_alone(crashing: CrashingEngine, account: AwsAp
         assert f"process {process.pid}" in refused.stdout
         process.stdout.read()
         assert process.wait() == 0, "the update ended as if nobody had asked"
+
+
+def test_a_state_whose_attributes_were_half_written_is_read_again(
+    crashing: CrashingEngine, account: AwsApi, directory: Path, deployed: None
+) -> None:
+    """A moment of a few microseconds, at which a kill makes every command fail."""
+    before = crashing.export()["deployment"]["resources"]
+    attributes = directory / f"state/.pulumi/stacks/antmedia/{STACK}.json.attrs"
+    attributes.write_text("")
+    said = crashing.plain("up")
+    assert said.returncode
+    assert said.stdout.strip().endswith(f"make recover STACK={STACK}"), said.stdout
+    assert "would remove" in crashing.recover("--dry-run")
+    assert attributes.exists(), "a dry run changes nothing"
+    assert str(attributes) in crashing.recover()
+    assert crashing.export()["deployment"]["resources"] == before
 
 
 def test_objects_of_nobodys_operation_are_deleted_after_a_question_and_others_are_not(
