@@ -6,10 +6,12 @@ import pulumi
 
 from cluster.plan import plan
 from components.config import load_settings
+from components.dns import Dns, DnsArgs
 from components.firewall import Firewall, FirewallArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
 from components.media import MediaNodes, MediaNodesArgs
 from components.network import Network, NetworkArgs, availability_zones
+from components.outputs import stack_outputs
 
 settings = load_settings()
 cluster = plan(settings, project=pulumi.get_project(), stack=pulumi.get_stack())
@@ -23,10 +25,12 @@ media = MediaNodes(
     MediaNodesArgs(plan=cluster, subnet_ids=network.subnet_ids, security_group_ids=firewall.group_ids),
     pulumi.ResourceOptions(depends_on=[network, firewall]),
 )
+dns = Dns("dns", DnsArgs(plan=cluster))
 load_balancer = LoadBalancer(
     "load-balancer",
     LoadBalancerArgs(
         plan=cluster,
+        dns=dns,
         subnet_ids=network.subnet_ids,
         security_group_ids=firewall.group_ids,
         media_instance_ids=media.instance_ids,
@@ -34,5 +38,5 @@ load_balancer = LoadBalancer(
     pulumi.ResourceOptions(depends_on=[network, firewall]),
 )
 
-for name, value in load_balancer.outputs(media).items():
+for name, value in stack_outputs(cluster, dns.address, media.public_addresses).items():
     pulumi.export(name, value)

@@ -61,6 +61,8 @@ class Row:
     ports: Ports
     peer: Group | Peer
     why: str
+    only_with_tls: bool = False
+    """Left out with `tls.mode: none`."""
 
 
 HTTP: Final = 80
@@ -77,10 +79,10 @@ _IN, _OUT = Direction.INGRESS, Direction.EGRESS
 _LB, _MEDIA = Group.LOAD_BALANCER, Group.MEDIA
 
 ROWS: Final = (
-    Row("lb-http", _LB, _IN, tcp(HTTP), Peer.ANYWHERE, "HTTP, redirected to HTTPS"),
-    Row("lb-https", _LB, _IN, tcp(HTTPS), Peer.ANYWHERE, "HTTPS and WSS"),
-    Row("lb-ams-http", _LB, _IN, tcp(AMS_HTTP), Peer.ANYWHERE, "AMS HTTP port, redirected to 5443"),
-    Row("lb-ams-https", _LB, _IN, tcp(AMS_HTTPS), Peer.ANYWHERE, "HTTPS and WSS on the AMS port"),
+    Row("lb-http", _LB, _IN, tcp(HTTP), Peer.ANYWHERE, "HTTP and certificate validation"),
+    Row("lb-https", _LB, _IN, tcp(HTTPS), Peer.ANYWHERE, "HTTPS and WSS", only_with_tls=True),
+    Row("lb-ams-http", _LB, _IN, tcp(AMS_HTTP), Peer.ANYWHERE, "HTTP on the AMS port"),
+    Row("lb-ams-https", _LB, _IN, tcp(AMS_HTTPS), Peer.ANYWHERE, "HTTPS and WSS on the AMS port", only_with_tls=True),
     Row("lb-rtmp", _LB, _IN, tcp(RTMP), Peer.ANYWHERE, "RTMP"),
     Row("lb-ssh", _LB, _IN, tcp(SSH), Peer.ADMIN, "SSH for administrators and deployments"),
     Row("lb-stats", _LB, _IN, tcp(STATS), Peer.ADMIN, "HAProxy statistics page"),
@@ -111,6 +113,8 @@ class Rule:
 def rules(plan: ClusterPlan) -> Iterator[Rule]:
     """The table for one plan: a rule for each row and source, keyed by both."""
     for row in ROWS:
+        if row.only_with_tls and not plan.serves_tls:
+            continue
         match row.peer:
             case Group():
                 yield Rule(row.key, row, peer_group=row.peer)

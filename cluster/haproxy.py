@@ -11,6 +11,7 @@ from typing import Final
 from cluster import firewall
 from cluster.instance_types import INSTANCE_TYPES
 from cluster.plan import ClusterPlan, Node
+from cluster.settings import TlsMode
 
 CONFIG: Final = "/etc/haproxy/haproxy.cfg"
 STATS_USERS: Final = "/etc/haproxy/stats-users.cfg"
@@ -38,6 +39,11 @@ MASTER_SOCKET: Final = "/run/haproxy-master.sock"
 PUT: Final = "/usr/local/sbin/antmedia-haproxy-put"
 """Replaces one of HAProxy's files and has it used: templates/haproxy/put.sh.j2."""
 
+CERTIFICATE_PROGRAM: Final = "/usr/local/sbin/antmedia-certificate"
+"""Gets and renews the certificate: templates/certbot/certificate.sh.j2."""
+
+CERTIFICATE_STATE: Final = "/var/lib/antmedia-certificate"
+
 STATS_PATH: Final = "/haproxy_stats"
 HEALTH_PATH: Final = "/rest/v2/liveness"
 """Ant Media Server's own, answered without a login."""
@@ -53,13 +59,34 @@ TCP_KEEPALIVE_SECONDS: Final = 120
 """AWS forgets an idle tracked connection after 350 s; probes keep it known."""
 
 
+ACME_PATH: Final = "/.well-known/acme-challenge/"
+"""RFC 8555, section 8.3."""
+
+ACME_PORT: Final = 8888
+"""Where certbot answers, on loopback, while it is asked."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A port that viewers are served on."""
+
+    port: int
+    tls: bool
+
+    @property
+    def origin(self) -> str:
+        """As a client on the same host names it."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+
 @dataclass(frozen=True)
 class Redirect:
-    """A listener in clear HTTP that sends everybody to the HTTPS port `to`."""
+    """A listener in clear HTTP that sends everybody to the HTTPS port `to`; with `acme`, all but validations."""
 
     name: str
     port: int
     to: int
+    acme: bool = False
 
     @property
     def authority_suffix(self) -> str:
@@ -98,7 +125,9 @@ class LoadBalancer:
     admin_cidrs: tuple[str, ...]
     first_app: str
     redirects: tuple[Redirect, ...]
-    https_ports: tuple[int, ...]
+    web_listeners: tuple[Listener, ...]
+    acme: bool
+    """Whether certificates are validated through this load balancer."""
     rtmp_port: int
     stats_port: int
     web: Pool
@@ -123,6 +152,7 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
     """Derive the load balancer from the plan."""
     settings = plan.settings.load_balancer
     timeouts = settings.timeouts
+    acme = plan.settings.tls.mode is TlsMode.LETSENCRYPT
 
     def servers(nodes: tuple[Node, ...], port: int, *, backup: bool = False) -> tuple[Server, ...]:
         return tuple(Server(node.name, str(node.address), port, backup) for node in nodes)
@@ -140,10 +170,18 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
         admin_cidrs=plan.settings.admin_cidrs,
         first_app=plan.first_app,
         redirects=(
-            Redirect("http", firewall.HTTP, to=firewall.HTTPS),
+            Redirect("http", firewall.HTTP, to=firewall.HTTPS, acme=acme),
             Redirect("ams-http", firewall.AMS_HTTP, to=firewall.AMS_HTTPS),
+        )
+        if plan.serves_tls
+        else (),
+        web_listeners=tuple(
+            Listener(port, plan.serves_tls)
+            for port in (
+                (firewall.HTTPS, firewall.AMS_HTTPS) if plan.serves_tls else (firewall.HTTP, firewall.AMS_HTTP)
+            )
         ),
-        https_ports=(firewall.HTTPS, firewall.AMS_HTTPS),
+        acme=acme,
         rtmp_port=firewall.RTMP,
         stats_port=firewall.STATS,
         web=Pool("web", servers(plan.media, firewall.AMS_HTTP)),

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from cluster import addressing
 from cluster.addressing import Role
-from cluster.settings import Settings
+from cluster.settings import Settings, TlsMode
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class ClusterPlan:
     def nodes(self) -> tuple[Node, ...]:
         """Every host."""
         return (self.load_balancer, *self.media)
+
+    @property
+    def serves_tls(self) -> bool:
+        """Whether viewers are served over TLS."""
+        return self.settings.tls.mode is not TlsMode.NONE
 
     @cached_property
     def first_app(self) -> str:

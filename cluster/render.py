@@ -11,6 +11,7 @@ import jinja2
 
 from cluster import firewall, haproxy
 from cluster.plan import ClusterPlan
+from cluster.settings import Settings
 
 TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"
 
@@ -48,9 +49,24 @@ def haproxy_install() -> str:
     return _render("haproxy/install.sh.j2", paths=haproxy)
 
 
-def haproxy_certificate() -> str:
-    """Script: a self-signed certificate for the names that main reads, one a line."""
-    return _render("haproxy/certificate.sh.j2", paths=haproxy)
+def self_signed_certificate(*, placeholder: bool) -> str:
+    """Script: a self-signed certificate for the names that main reads, one a line; a placeholder replaces none."""
+    return _render("certbot/self-signed.sh.j2", paths=haproxy, placeholder=placeholder)
+
+
+def provided_certificate() -> str:
+    """Script: the chain and the key that main reads."""
+    return _render("certbot/provided.sh.j2", paths=haproxy)
+
+
+def acme_certificate() -> str:
+    """Script: certbot, and what looks after the certificate; main reads its settings."""
+    return _render("certbot/install.sh.j2", paths=haproxy)
+
+
+def acme_settings(settings: Settings) -> str:
+    """The settings that `acme_certificate` reads, as assignments for bash; `address` and `store` are to be added."""
+    return _render("certbot/certificate.conf.j2", tls=settings.tls, names=settings.names)
 
 
 def haproxy_stats_login() -> str:
@@ -73,7 +89,10 @@ HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "verify.sh": haproxy_verify,
     "ready.sh": lambda _: host_ready(),
     "install.sh": lambda _: haproxy_install(),
-    "certificate.sh": lambda _: haproxy_certificate(),
+    "self-signed.sh": lambda _: self_signed_certificate(placeholder=False),
+    "placeholder.sh": lambda _: self_signed_certificate(placeholder=True),
+    "provided.sh": lambda _: provided_certificate(),
+    "certbot.sh": lambda _: acme_certificate(),
     "stats-login.sh": lambda _: haproxy_stats_login(),
     "configure.sh": lambda _: haproxy_configure(),
 }

@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 import difflib
+import enum
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, get_args
+from datetime import datetime
+from typing import Annotated, Any, Final, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from cluster import addressing, keys
+from cluster import addressing, certificates, keys
 from cluster.instance_types import INSTANCE_TYPES
 
 NAMESPACE: Final = "antmedia"
@@ -75,6 +77,12 @@ def _domain(text: str) -> str:
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     if len(text) > 253 or not re.fullmatch(rf"({label}\.)+(?!\d+$){label}", text):
         raise ValueError("not a domain")
+    return text
+
+
+def _email(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]+", text):
+        raise ValueError("not an address")
     return text
 
 
@@ -139,13 +147,77 @@ PrivateKey = Annotated[
 ]
 
 
+class TlsMode(enum.StrEnum):
+    """Where the certificate comes from."""
+
+    LETSENCRYPT = "letsencrypt"
+    PROVIDED = "provided"
+    SELF_SIGNED = "self-signed"
+    NONE = "none"
+
+
+DomainName = Annotated[
+    str,
+    AfterValidator(_domain),
+    Guide(
+        "a domain name in small letters, such as live.example.com",
+        "give the name that viewers will use, without https:// and without a port",
+    ),
+]
+_PEM_REMEDY = "set it with: tools/pulumi config set --secret --path 'antmedia:tls.{}' -s STACK <FILE.pem"
+
+
 class Tls(Section):
-    """How the public name gets its certificate."""
+    """How the public names get their certificate."""
 
     mode: Annotated[
-        Literal["self-signed"],
-        Guide("self-signed", "self-signed is the only mode so far: a browser warns until it is told to trust it"),
-    ] = "self-signed"
+        Annotated[TlsMode, Field(strict=False)],
+        Guide(
+            "letsencrypt, provided, self-signed or none",
+            "letsencrypt fetches and renews a certificate; provided takes yours; self-signed makes browsers warn; "
+            "none serves in the clear",
+        ),
+    ] = TlsMode.LETSENCRYPT
+    email: Annotated[
+        str | None,
+        AfterValidator(lambda text: None if text is None else _email(text)),
+        Guide("an e-mail address, or nothing", "give the address that the certificate authority may write to"),
+    ] = None
+    extra_names: Annotated[
+        tuple[DomainName, ...],
+        Field(max_length=20, strict=False),
+        Guide("a list of at most 20 further domain names for the certificate", "write them as a list"),
+    ] = ()
+    acme_directory: Annotated[
+        str,
+        _matches(r"https://[a-z0-9.-]+(:\d+)?/[A-Za-z0-9._~/%-]*"),
+        Guide(
+            "the https:// address of an ACME directory",
+            "leave the key out for Let's Encrypt; its staging directory is "
+            "https://acme-staging-v02.api.letsencrypt.org/directory",
+        ),
+    ] = "https://acme-v02.api.letsencrypt.org/directory"
+    chain: Annotated[
+        SecretStr | None,
+        Guide("the certificate and its issuers in PEM format, as a secret", _PEM_REMEDY.format("chain")),
+    ] = None
+    key: Annotated[
+        SecretStr | None,
+        Guide("the certificate's unencrypted private key in PEM format, as a secret", _PEM_REMEDY.format("key")),
+    ] = None
+
+
+class Dns(Section):
+    """Names in Route 53."""
+
+    zone: Annotated[
+        str | None,
+        AfterValidator(lambda text: None if text is None else _domain(text)),
+        Guide(
+            "the name of a public Route 53 zone of this AWS account, such as example.com",
+            "name the zone that the domain is in, or leave the key out and set the records yourself",
+        ),
+    ] = None
 
 
 class Network(Section):
@@ -260,6 +332,12 @@ class LoadBalancer(Section):
             "leave the key out",
         ),
     ] = None
+    publish_name: Annotated[
+        DomainName | None, Guide("a domain name of its own for publishers, or nothing", "leave the key out")
+    ] = None
+    play_name: Annotated[
+        DomainName | None, Guide("a domain name of its own for players, or nothing", "leave the key out")
+    ] = None
     timeouts: Annotated[
         Timeouts,
         Guide(
@@ -311,8 +389,7 @@ class Settings(Section):
     """Everything a person decides about one stack."""
 
     domain: Annotated[
-        str | None,
-        AfterValidator(lambda text: None if text is None else _domain(text)),
+        DomainName | None,
         Guide(
             "a domain name in small letters, such as live.example.com",
             "give the name that viewers will use, without https:// and without a port",
@@ -337,18 +414,25 @@ class Settings(Section):
             "name the addresses that may reach SSH and the statistics page; yours now: curl https://checkip.amazonaws.com",
         ),
     ]
-    tls: Annotated[Tls, Guide("the key mode", _SECTION)] = Tls()
+    tls: Annotated[Tls, Guide("the keys mode, email, extraNames, acmeDirectory, chain and key", _SECTION)] = Tls()
+    dns: Annotated[Dns, Guide("the key zone", _SECTION)] = Dns()
     network: Annotated[Network, Guide("the keys cidr and zones", _SECTION)] = Network()
     media: Annotated[Media, Guide("the keys ami, origins, edges and apps", _SECTION)]
     load_balancer: Annotated[
         LoadBalancer,
-        Guide("the keys ami, instanceType, volumeGb, maxConnections and timeouts", _SECTION),
+        Guide("the keys ami, instanceType, volumeGb, maxConnections, publishName, playName and timeouts", _SECTION),
     ] = LoadBalancer()
     ssh: Annotated[
         Ssh,
         Guide("the secrets privateKey and hostKey", "let `make new-stack STACK=…` make them"),
     ]
     stats: Annotated[Stats, Guide("the key user and the secret password", "let `make new-stack STACK=…` make it")]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every public name, the domain first, each once: the records and the certificate have them all."""
+        more = (*self.tls.extra_names, self.load_balancer.publish_name, self.load_balancer.play_name)
+        return tuple(dict.fromkeys(name for name in (self.domain, *more) if name))
 
 
 @dataclass(frozen=True)
@@ -375,28 +459,68 @@ class SettingsError(Exception):
         )
 
 
-def load(values: Mapping[str, object], *, secret: Iterable[str] = ()) -> Settings:
+def load(values: Mapping[str, object], *, now: datetime, secret: Iterable[str] = ()) -> Settings:
     """Validate the whole configuration.
 
     Args:
         values: the keys of the namespace without their prefix; structured values as dicts and lists.
+        now: with a time zone; a certificate that is provided must be good at this time.
         secret: the top-level keys that the stack file keeps encrypted, whole or in part. No value under them is shown.
 
     Raises:
         SettingsError: names every mistake at once.
     """
     try:
-        return Settings.model_validate(dict(values))
+        settings = Settings.model_validate(dict(values))
     except ValidationError as error:
         hidden = frozenset(secret)
         details = error.errors(include_url=False, include_context=False)
         # A list whose elements are wrong is also reported as too short.
         places = [detail["loc"] for detail in details]
-        raise SettingsError(
+        mistakes = [
             _mistake(detail, hidden)
             for detail in details
             if detail["type"] != "too_short" or not any(_inside(place, detail["loc"]) for place in places)
-        ) from None
+        ]
+        raise SettingsError(mistakes) from None
+    if mistakes := list(_contradictions(settings, now)):
+        raise SettingsError(mistakes)
+    return settings
+
+
+def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
+    """Keys that are each right, but not together."""
+    tls = settings.tls
+    if settings.domain is None and tls.mode in (TlsMode.LETSENCRYPT, TlsMode.PROVIDED):
+        yield Mistake(
+            f"{NAMESPACE}:domain",
+            "nothing",
+            f"a domain name: tls.mode {tls.mode} makes a certificate for it",
+            "set the domain, or set tls.mode to self-signed or none",
+        )
+    if tls.mode is TlsMode.PROVIDED:
+        if tls.chain and tls.key:
+            chain, key = tls.chain.get_secret_value(), tls.key.get_secret_value()
+            for fault in certificates.faults(chain, key, settings.names, now):
+                yield Mistake(
+                    f"{NAMESPACE}:tls.chain",
+                    SECRET,
+                    f"a certificate that is good today for {', '.join(settings.names)}, with its key in tls.key",
+                    f"{fault}: provide another one",
+                )
+        for name, held in (("chain", tls.chain), ("key", tls.key)):
+            if held is None:
+                guide, _, _ = _look_up(["tls", name])
+                yield Mistake(f"{NAMESPACE}:tls.{name}", "nothing", guide.may_hold, guide.remedy)
+    zone = settings.dns.zone
+    for name in settings.names:
+        if zone and name != zone and not name.endswith("." + zone):
+            yield Mistake(
+                f"{NAMESPACE}:dns.zone",
+                zone,
+                f"a zone that {name} is in",
+                "name another zone or another name, or leave dns.zone out and set the records yourself",
+            )
 
 
 def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
@@ -459,7 +583,7 @@ def _look_up(location: list[int | str]) -> tuple[Guide, type[Section], bool]:
             return _UNKNOWN, section, False
         guide = _guide(info) or guide
         annotation = info.annotation
-    return guide, section, annotation is SecretStr
+    return guide, section, annotation is SecretStr or SecretStr in get_args(annotation)
 
 
 def _guide(info: FieldInfo) -> Guide | None:

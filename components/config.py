@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pulumi
@@ -24,7 +25,7 @@ def load_settings() -> Settings:
     values = {key.removeprefix(prefix): _decoded(text) for key, text in whole.items() if key.startswith(prefix)}
     secret = [key for key in values if is_config_secret(prefix + key)]
     try:
-        return load(values, secret=secret)
+        return load(values, now=datetime.now(UTC), secret=secret)
     except SettingsError as error:
         raise pulumi.RunError(f"stack {pulumi.get_stack()}: {error}") from None
 

@@ -23,6 +23,7 @@ def instance(
     group: Group,
     subnet_ids: Mapping[str, pulumi.Input[str]],
     security_group_ids: Mapping[Group, pulumi.Input[str]],
+    instance_profile: pulumi.Input[str] | None = None,
     opts: pulumi.ResourceOptions,
 ) -> aws.ec2.Instance:
     """An instance at its fixed private address, with an encrypted gp3 volume and IMDSv2 only."""
@@ -39,6 +40,7 @@ def instance(
         subnet_id=subnet_ids[node.zone.name],
         private_ip=str(node.address),
         vpc_security_group_ids=[security_group_ids[group]],
+        iam_instance_profile=instance_profile,
         metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
         root_block_device={
             "volume_type": "gp3",

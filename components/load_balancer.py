@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
-from cluster import firewall, haproxy, render
+from cluster import render
 from cluster.cloud_init import LOGIN_USER
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan
+from cluster.settings import TlsMode
+from components.certificate_store import CertificateStore, CertificateStoreArgs
+from components.dns import Dns
 from components.host import instance
-from components.media import MediaNodes
 from components.remote import RemoteHost, RemoteHostArgs, Step
 
 
@@ -24,92 +25,88 @@ class LoadBalancerArgs:
     """What the load balancer is made from. Ids are keyed by zone name, group and node name."""
 
     plan: ClusterPlan
+    dns: Dns
     subnet_ids: Mapping[str, pulumi.Input[str]]
     security_group_ids: Mapping[Group, pulumi.Input[str]]
     media_instance_ids: Mapping[str, pulumi.Input[str]]
 
 
 class LoadBalancer(pulumi.ComponentResource):
-    """HAProxy on one instance, with an Elastic IP that outlives it. Exists only when every listener has answered."""
-
-    address: pulumi.Output[str]
-    """The public one."""
+    """HAProxy on one instance. Exists only when every listener has answered."""
 
     def __init__(self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:loadbalancer:LoadBalancer", name, None, opts)
         plan, node = args.plan, args.plan.load_balancer
-        self._plan = plan
+        own = pulumi.ResourceOptions(parent=self)
+        settings, address = plan.settings, args.dns.address
 
+        store = None
+        if settings.tls.mode is TlsMode.LETSENCRYPT:
+            store = CertificateStore("certificate-store", CertificateStoreArgs(plan), own)
         host = instance(
             plan,
             node,
             group=Group.LOAD_BALANCER,
             subnet_ids=args.subnet_ids,
             security_group_ids=args.security_group_ids,
-            opts=pulumi.ResourceOptions(parent=self),
+            instance_profile=store.instance_profile if store else None,
+            opts=own,
         )
-        elastic_ip = aws.ec2.Eip(
-            node.name,
-            domain="vpc",
-            instance=host.id,
-            tags=plan.tags(Group.LOAD_BALANCER.value, node.name),
-            opts=pulumi.ResourceOptions(parent=self),
+        association = aws.ec2.EipAssociation(
+            node.name, allocation_id=args.dns.allocation_id, instance_id=host.id, opts=own
         )
-        # The Elastic IP's own attribute: the instance's would still be the one it had before.
-        self.address = elastic_ip.public_ip
 
-        settings = plan.settings
-        certificate_names = pulumi.Output.concat(settings.domain or elastic_ip.public_ip, "\n")
         login = pulumi.Output.secret(f"{settings.stats.user}\n{settings.stats.password.get_secret_value()}\n")
         config = render.haproxy_cfg(plan)
+        certificate = _certificate_step(plan, address)
+        steps = [
+            Step("ready", render.host_ready(), depends_on=[association]),
+            Step("install", render.haproxy_install()),
+            certificate,
+            Step("stats-login", render.haproxy_stats_login(), text=login),
+            Step("configure", render.haproxy_configure(), text=config),
+        ]
+        if store:
+            text = pulumi.Output.concat(
+                render.acme_settings(settings), "address=", address, "\nstore=", store.secret_id, "\n"
+            )
+            steps.append(Step("certbot", render.acme_certificate(), text=text, depends_on=args.dns.records))
+        steps.append(
+            Step(
+                "verify",
+                render.haproxy_verify(plan),
+                triggers=[
+                    hashlib.sha256(config.encode()).hexdigest(),
+                    certificate.text,
+                    *args.media_instance_ids.values(),
+                ],
+            )
+        )
         RemoteHost(
             node.name,
             RemoteHostArgs(
-                address=elastic_ip.public_ip,
+                address=address,
                 user=LOGIN_USER,
                 private_key=pulumi.Output.secret(settings.ssh.private_key.get_secret_value()),
                 host_public_key=settings.ssh.host_public_key,
                 instance=host,
-                steps=[
-                    Step("ready", render.host_ready()),
-                    Step("install", render.haproxy_install()),
-                    Step("certificate", render.haproxy_certificate(), text=certificate_names),
-                    Step("stats-login", render.haproxy_stats_login(), text=login),
-                    Step("configure", render.haproxy_configure(), text=config),
-                    Step(
-                        "verify",
-                        render.haproxy_verify(plan),
-                        triggers=[
-                            hashlib.sha256(config.encode()).hexdigest(),
-                            certificate_names,
-                            *args.media_instance_ids.values(),
-                        ],
-                    ),
-                ],
+                steps=steps,
             ),
             pulumi.ResourceOptions(parent=self),
         )
-        self.register_outputs({"address": self.address})
+        self.register_outputs({})
 
-    def outputs(self, media: MediaNodes) -> dict[str, Any]:
-        """The stack's outputs, by name."""
-        plan, settings = self._plan, self._plan.settings
-        name = pulumi.Output.from_input(settings.domain or self.address)
-        app = plan.first_app
-        return {
-            "url": pulumi.Output.concat("https://", name),
-            "rtmpUrl": pulumi.Output.concat("rtmp://", name, f"/{app}"),
-            "webSocketUrl": pulumi.Output.concat("wss://", name, f"/{app}/websocket"),
-            "statsUrl": pulumi.Output.concat("https://", name, f":{firewall.STATS}{haproxy.STATS_PATH}"),
-            "loadBalancerAddress": self.address,
-            "dnsRecordToSet": pulumi.Output.concat(settings.domain, " A ", self.address) if settings.domain else None,
-            "certificate": {"mode": settings.tls.mode, "names": [name]},
-            "nodes": {
-                node.name: {
-                    "role": node.role.value,
-                    "privateAddress": str(node.address),
-                    "publicAddress": self.address if node is plan.load_balancer else media.public_addresses[node.name],
-                }
-                for node in plan.nodes
-            },
-        }
+
+def _certificate_step(plan: ClusterPlan, address: pulumi.Input[str]) -> Step:
+    """The certificate that HAProxy starts with: one small strategy for each mode."""
+    tls = plan.settings.tls
+    names = pulumi.Output.concat(*(part for name in plan.settings.names or (address,) for part in (name, "\n")))
+    match tls.mode:
+        case TlsMode.PROVIDED if tls.chain and tls.key:
+            text = pulumi.Output.secret(f"{tls.chain.get_secret_value()}\n{tls.key.get_secret_value()}\n")
+            return Step("certificate", render.provided_certificate(), text=text)
+        case TlsMode.LETSENCRYPT:
+            return Step("certificate", render.self_signed_certificate(placeholder=True), text=names)
+        case _:
+            # With tls.mode none, only the statistics page uses it.
+            return Step("certificate", render.self_signed_certificate(placeholder=False), text=names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ def main() -> int:
         print(f"There is no host file {name}; there are: {', '.join(render.HOST_FILES)}.", file=sys.stderr)
         return 1
     try:
-        cluster = plan(load(configuration(stack)), project=NAMESPACE, stack=stack)
+        cluster = plan(load(configuration(stack), now=datetime.now(UTC)), project=NAMESPACE, stack=stack)
     except FileNotFoundError:
         print(f"There is no stack file stacks/Pulumi.{stack}.yaml.", file=sys.stderr)
         return 1

@@ -12,13 +12,14 @@ from cluster.cloud_init import cloud_config, ssh_keys
 from cluster.plan import ClusterPlan, plan
 from cluster.settings import load
 from tests.config.conftest import HaproxyCheck, TextCheck
-from tests.unit.cluster.conftest import VALID
+from tests.unit.cluster.conftest import NOW, VALID
 
 USERS = "userlist stats\n    user stats password $6$0123456789abcdef$x\n"
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "without a domain": {"domain": None},
+    "without a domain": {"domain": None, "tls": {"mode": "self-signed"}},
+    "without TLS": {"tls": {"mode": "none"}},
     "many nodes": {"media": {**VALID["media"], "origins": {"count": 100}, "edges": {"count": 100}}},
     "three zones": {"network": {"zones": 3, "cidr": "10.1.0.0/20"}},
     "many administrators": {"adminCidrs": [f"203.0.113.{n}/32" for n in range(20)]},
@@ -38,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def cluster(**replaced: Any) -> ClusterPlan:
-    return plan(load({**VALID, **replaced}), project="antmedia", stack="test")
+    return plan(load({**VALID, **replaced}, now=NOW), project="antmedia", stack="test")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -65,9 +66,12 @@ def test_every_script_passes_shellcheck(shellcheck: TextCheck, name: str) -> Non
     assert checked.returncode == 0, checked.stdout
 
 
-def test_the_program_that_replaces_haproxys_files_passes_shellcheck(shellcheck: TextCheck) -> None:
-    installed = render.haproxy_install()
-    program = installed[installed.index("#!/bin/bash") : installed.index("\nPUT\n") + 1]
+@pytest.mark.parametrize(("script", "end"), [("install.sh", "PUT"), ("certbot.sh", "PROGRAM")])
+def test_every_program_that_is_left_on_a_host_passes_shellcheck(
+    shellcheck: TextCheck, script: str, end: str
+) -> None:
+    installed = render.HOST_FILES[script](cluster())
+    program = installed[installed.index("#!/bin/bash") : installed.index(f"\n{end}\n") + 1]
     checked = shellcheck(program)
     assert checked.returncode == 0, checked.stdout
 

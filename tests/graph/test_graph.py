@@ -16,6 +16,8 @@ import pytest
 from cluster import firewall, keys
 from cluster.plan import plan
 from cluster.settings import load
+from tests.unit.cluster.certificates import provide
+from tests.unit.cluster.conftest import NOW
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "correct-horse-battery"
@@ -45,8 +47,12 @@ class Graph(pulumi.runtime.Mocks):
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         self.resources.append(args)
-        computed = {"publicIp": "198.51.100.1"} if args.typ in ("aws:ec2/eip:Eip", "aws:ec2/instance:Instance") else {}
-        return f"{args.name}-id", {**args.inputs, **computed}
+        computed = {"arn": f"arn:{args.name}"} if args.typ.startswith("aws:") else {}
+        if args.typ in ("aws:ec2/eip:Eip", "aws:ec2/instance:Instance"):
+            computed |= {"publicIp": "198.51.100.1", "allocationId": f"{args.name}-allocation"}
+        if "name" not in args.inputs and args.typ.startswith("aws:iam"):
+            computed |= {"name": args.name}
+        return f"{args.name}-id", {**computed, **args.inputs}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         match args.token:
@@ -54,6 +60,8 @@ class Graph(pulumi.runtime.Mocks):
                 if not self.credentials:
                     return {}, [("", "No valid credential sources found")]
                 return {"names": [f"us-east-1{letter}" for letter in self.zones]}, []
+            case "aws:route53/getZone:getZone":
+                return {"zoneId": f"zone-of-{args.args['name']}"}, []
             case "aws:ec2/getAmi:getAmi":
                 return {"id": "ami-0aaaaaaaaaaaaaaaa"}, []
         raise AssertionError(f"an unexpected call: {args.token}")
@@ -93,7 +101,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Graph]]:
 def test_every_rule_of_the_firewall_table_becomes_one_resource(deploy: Callable[..., Graph]) -> None:
     values = configuration(adminCidrs=["203.0.113.7/32", "198.51.100.0/24"])
     graph = deploy(values)
-    wanted = {rule.key for rule in firewall.rules(plan(load(values), project="antmedia", stack="test"))}
+    wanted = {rule.key for rule in firewall.rules(plan(load(values, now=NOW), project="antmedia", stack="test"))}
     assert set(graph.of("SecurityGroupIngressRule")) | set(graph.of("SecurityGroupEgressRule")) == wanted
 
 
@@ -116,7 +124,7 @@ def test_the_default_security_group_is_closed(deploy: Callable[..., Graph]) -> N
 def test_every_host_is_at_its_planned_address_with_imdsv2_and_an_encrypted_volume(deploy: Callable[..., Graph]) -> None:
     values = configuration()
     hosts = deploy(values).of("Instance")
-    nodes = {node.name: node for node in plan(load(values), project="antmedia", stack="test").nodes}
+    nodes = {node.name: node for node in plan(load(values, now=NOW), project="antmedia", stack="test").nodes}
     assert set(hosts) == set(nodes) == {"lb-1", "origin-1", "edge-1"}
     for name, host in hosts.items():
         assert host["privateIp"] == str(nodes[name].address)
@@ -138,7 +146,7 @@ def test_user_data_lets_only_the_deployment_key_in_and_pins_the_host_key(deploy:
 
 
 def test_every_taggable_resource_says_whose_it_is(deploy: Callable[..., Graph]) -> None:
-    without = ("Route", "RouteTableAssociation", "Command")
+    without = ("Route", "RouteTableAssociation", "EipAssociation", "RolePolicy")
     for resource in deploy(configuration()).resources:
         if resource.typ.startswith("aws:") and resource.typ.rsplit(":", 1)[1] not in without:
             tags = resource.inputs["tags"]
@@ -169,9 +177,8 @@ def test_a_cluster_over_three_zones_has_a_subnet_in_each(deploy: Callable[..., G
 
 def test_the_steps_on_the_load_balancer_are_pinned_to_its_host_key(deploy: Callable[..., Graph]) -> None:
     steps = deploy(configuration()).of("Command")
-    assert list(steps) == [
-        f"lb-1-{s}" for s in ("ready", "install", "certificate", "stats-login", "configure", "verify")
-    ]
+    names = ("ready", "install", "certificate", "stats-login", "configure", "certbot", "verify")
+    assert list(steps) == [f"lb-1-{name}" for name in names]
     for name, step in steps.items():
         connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
         assert connection["hostKey"] == keys.public_key(HOST_KEY), name
@@ -189,7 +196,7 @@ def test_secrets_reach_hosts_by_standard_input_or_marked_as_secret_only(deploy: 
             text = json.dumps(value, default=str)
             assert PASSWORD not in text, f"{resource.name}.{key}"
             assert "OPENSSH PRIVATE KEY" not in text, f"{resource.name}.{key}"
-    assert seen == 3 + 6 + 1, "user data of each host, the connection of each step, the statistics login"
+    assert seen == 3 + 7 + 1, "user data of each host, the connection of each step, the statistics login"
 
 
 def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
@@ -199,17 +206,18 @@ def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
     assert outputs["webSocketUrl"] == "wss://live.example.com/LiveApp/websocket"
     assert outputs["statsUrl"] == "https://live.example.com:6080/haproxy_stats"
     assert outputs["loadBalancerAddress"] == "198.51.100.1"
-    assert outputs["dnsRecordToSet"] == "live.example.com A 198.51.100.1"
-    assert outputs["certificate"] == {"mode": "self-signed", "names": ["live.example.com"]}
+    assert outputs["dnsRecordToSet"] == ["live.example.com A 198.51.100.1"]
+    assert outputs["certificate"] == {"mode": "letsencrypt", "names": ["live.example.com"]}
     assert set(outputs["nodes"]) == {"lb-1", "origin-1", "edge-1"}
     assert PASSWORD not in json.dumps(outputs)
 
 
 def test_without_a_domain_the_address_serves(deploy: Callable[..., Graph]) -> None:
-    values = configuration()
+    values = configuration(tls={"mode": "self-signed"})
     del values["domain"]
     outputs = deploy(values).outputs
     assert outputs["url"] == "https://198.51.100.1"
+    assert outputs["certificate"] == {"mode": "self-signed", "names": ["198.51.100.1"]}
     assert outputs.get("dnsRecordToSet") is None
 
 
@@ -236,3 +244,57 @@ def test_more_zones_than_the_region_has_are_refused(deploy: Callable[..., Graph]
     with pytest.raises(pulumi.RunError, match=r"network\.zones is 4, but the region has 3 \(us-east-1a, us-east-1b"):
         deploy(configuration(network={"zones": 4}), graph)
     assert graph.resources == []
+
+
+NAMES = {
+    "dns": {"zone": "example.com"},
+    "tls": {"extraNames": ["www.example.com"]},
+    "loadBalancer": {"publishName": "publish.example.com", "playName": "play.example.com"},
+}
+
+
+def test_with_a_zone_every_name_gets_a_record_and_none_is_left_to_set(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(**NAMES))
+    records = graph.of("Record")
+    assert set(records) == {"live.example.com", "www.example.com", "publish.example.com", "play.example.com"}
+    for name, record in records.items():
+        assert (record["name"], record["type"], record["records"]) == (name, "A", ["198.51.100.1"])
+        assert record["zoneId"] == "zone-of-example.com"
+    assert graph.outputs.get("dnsRecordToSet") is None
+
+
+def test_without_a_zone_the_program_touches_no_name_and_says_what_to_set(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(**{**NAMES, "dns": {}}))
+    assert not graph.of("Record")
+    assert len(graph.outputs["dnsRecordToSet"]) == 4
+    assert "play.example.com A 198.51.100.1" in graph.outputs["dnsRecordToSet"]
+
+
+def test_only_the_load_balancer_may_read_the_certificates_store_and_nothing_else(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration())
+    (policy,) = graph.of("RolePolicy").values()
+    assert json.loads(policy["policy"])["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],
+            "Resource": "arn:certificate",
+        }
+    ]
+    assert {name for name, host in graph.of("Instance").items() if host.get("iamInstanceProfile")} == {"lb-1"}
+
+
+@pytest.mark.parametrize("mode", ["self-signed", "none"])
+def test_without_an_authority_there_is_no_store_and_no_certbot(deploy: Callable[..., Graph], mode: str) -> None:
+    graph = deploy(configuration(tls={"mode": mode}))
+    assert not graph.of("Secret")
+    assert not graph.of("Role")
+    assert "lb-1-certbot" not in graph.of("Command")
+
+
+def test_a_provided_certificate_reaches_the_host_as_a_secret(deploy: Callable[..., Graph]) -> None:
+    made = provide(["live.example.com"])
+    graph = deploy(configuration(tls={"mode": "provided", "chain": made.chain, "key": made.key}))
+    text = graph.of("Command")["lb-1-certificate"]["stdin"]
+    assert pulumi.runtime.rpc.is_rpc_secret(text)
+    assert made.chain in pulumi.runtime.rpc.unwrap_rpc_secret(text)
+    assert "lb-1-certbot" not in graph.of("Command")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cluster import keys
 from cluster.plan import ClusterPlan, plan
 from cluster.settings import load
 
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 PRIVATE_KEY = keys.new_private_key()
 HOST_KEY = keys.new_private_key()
 
@@ -35,6 +37,6 @@ def make_plan() -> Callable[..., ClusterPlan]:
     """The plan of the valid configuration with some top-level keys replaced."""
 
     def make(**replaced: Any) -> ClusterPlan:
-        return plan(load({**copy.deepcopy(VALID), **replaced}), project="antmedia", stack="test")
+        return plan(load({**copy.deepcopy(VALID), **replaced}, now=NOW), project="antmedia", stack="test")
 
     return make

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cluster.firewall import ROWS, Direction, Group, Peer, rules
 from cluster.plan import ClusterPlan, plan
 from cluster.settings import load
-from tests.unit.cluster.conftest import VALID
+from tests.unit.cluster.conftest import NOW, VALID
 
 
 def open_to(group: Group, peer: Peer | Group) -> set[tuple[str, int, int]]:
@@ -63,7 +63,12 @@ NETWORKS = st.integers(8, 32).flatmap(
 
 @given(admins=st.lists(NETWORKS, min_size=1, max_size=20))
 def test_every_rule_has_one_other_end_and_nobody_but_the_named_gets_in(admins: list[str]) -> None:
-    found = list(rules(plan(load({**VALID, "adminCidrs": admins}), project="p", stack="s")))
+    found = list(rules(plan(load({**VALID, "adminCidrs": admins}, now=NOW), project="p", stack="s")))
     assert len({rule.key for rule in found}) == len(found)
     assert all((rule.cidr is None) != (rule.peer_group is None) for rule in found)
     assert {rule.cidr for rule in found if rule.row.peer is Peer.ADMIN} == set(admins)
+
+
+def test_without_tls_no_port_for_it_is_open(make_plan: Callable[..., ClusterPlan]) -> None:
+    with_tls = {rule.key for rule in rules(make_plan())}
+    assert with_tls - {rule.key for rule in rules(make_plan(tls={"mode": "none"}))} == {"lb-https", "lb-ams-https"}

@@ -60,8 +60,8 @@ def test_every_frontend_in_clear_http_redirects_to_the_port_that_speaks_tls(
     make_plan: Callable[..., ClusterPlan],
 ) -> None:
     found = sections(render.haproxy_cfg(make_plan()))
-    assert found["frontend http from http"][-1].endswith(
-        "location https://%[req.hdr(host),host_only]%[capture.req.uri]"
+    assert found["frontend http from http"][-2].endswith(
+        "location https://%[req.hdr(host),host_only]%[capture.req.uri] if !acme"
     )
     assert found["frontend ams-http from http"][-1].endswith(
         "location https://%[req.hdr(host),host_only]:5443%[capture.req.uri]"
@@ -108,7 +108,7 @@ def test_publishing_and_playing_have_pools_of_their_own(make_plan: Callable[...,
 
 def test_every_pool_checks_liveness_by_http(make_plan: Callable[..., ClusterPlan]) -> None:
     for name, lines in sections(render.haproxy_cfg(make_plan())).items():
-        if name.startswith("backend"):
+        if name.startswith("backend") and name != "backend acme from http":
             assert any("/rest/v2/liveness" in line for line in lines), name
             assert any(line.startswith("default-server check port 5080") for line in lines), name
 
@@ -120,3 +120,32 @@ def test_the_statistics_page_asks_for_a_login_over_tls_and_hides_the_version(
     assert lines[0].startswith("bind :6080 ssl crt ")
     assert "http-request auth realm statistics unless { http_auth(stats) }" in lines
     assert "stats hide-version" in lines
+
+
+@pytest.mark.parametrize("mode", ["self-signed", "none"])
+def test_certificate_validations_are_let_in_only_where_they_are_asked_for(
+    make_plan: Callable[..., ClusterPlan], mode: str
+) -> None:
+    assert "acme" in render.haproxy_cfg(make_plan())
+    assert "acme" not in render.haproxy_cfg(make_plan(tls={"mode": mode}))
+
+
+def test_without_tls_viewers_are_served_in_the_clear_and_the_statistics_are_not(
+    make_plan: Callable[..., ClusterPlan],
+) -> None:
+    found = sections(render.haproxy_cfg(make_plan(tls={"mode": "none"})))
+    assert [line for line in found["frontend web from http"] if line.startswith("bind")] == ["bind :80", "bind :5080"]
+    assert "ssl crt" in found["frontend stats from http"][0]
+    assert "frontend http from http" not in found
+
+
+def test_settings_for_certbot_are_harmless_for_a_shell(make_plan: Callable[..., ClusterPlan]) -> None:
+    plan = make_plan(
+        tls={"email": "ops@example.com", "extraNames": ["www.example.com"]},
+        loadBalancer={"playName": "play.example.com"},
+    )
+    assert render.acme_settings(plan.settings) == (
+        "names=(live.example.com www.example.com play.example.com)\n"
+        "email=ops@example.com\n"
+        "directory=https://acme-v02.api.letsencrypt.org/directory\n"
+    )

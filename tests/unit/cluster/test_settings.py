@@ -10,21 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.settings import Mistake, Settings, SettingsError, load
+from tests.unit.cluster.conftest import NOW, VALID
 
 
 def mistakes(values: dict[str, Any], *, secret: tuple[str, ...] = ()) -> dict[str, Mistake]:
     with pytest.raises(SettingsError) as caught:
-        load(values, secret=secret)
+        load(values, now=NOW, secret=secret)
     return {mistake.key: mistake for mistake in caught.value.mistakes}
 
 
 def test_what_is_left_out_has_safe_defaults(valid: dict[str, Any]) -> None:
-    settings = load(valid)
+    settings = load(valid, now=NOW)
     assert settings.network.cidr == "172.30.0.0/16"
     assert settings.network.zones == 2
     assert (settings.media.origins.count, settings.media.edges.count) == (1, 1)
     assert settings.media.apps == ("LiveApp",)
-    assert settings.tls.mode == "self-signed"
+    assert settings.tls.mode == "letsencrypt"
 
 
 def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
@@ -61,7 +62,7 @@ def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
         ("network", {"zones": 7}, "network.zones", "7", "from 1 to 6"),
         ("network", {"zones": "2"}, "network.zones", '"2"', "a whole number"),
         ("network", "172.30.0.0/16", "network", "172.30.0.0/16", "the keys cidr and zones"),
-        ("tls", {"mode": "letsencript"}, "tls.mode", "letsencript", "self-signed"),
+        ("tls", {"mode": "letsencript"}, "tls.mode", "letsencript", "letsencrypt, provided, self-signed or none"),
         ("loadBalancer", {"ami": "debian-13-amd64-*"}, "loadBalancer.ami", "debian-13-amd64-*", "exact name"),
         ("loadBalancer", {"instanceType": "t9.huge"}, "loadBalancer.instanceType", "t9.huge", "t3.small"),
         (
@@ -111,25 +112,25 @@ def test_a_misspelt_key_is_answered_with_the_nearest_one(valid: dict[str, Any]) 
 )
 def test_no_value_under_a_key_that_holds_secrets_is_ever_shown(valid: dict[str, Any], section: str, wrong: Any) -> None:
     with pytest.raises(SettingsError) as caught:
-        load(valid | {section: wrong}, secret=["ssh", "stats", "sttas"])
+        load(valid | {section: wrong}, now=NOW, secret=["ssh", "stats", "sttas"])
     assert "hunter2" not in str(caught.value)
     assert "[secret]" in str(caught.value)
 
 
 def test_a_secret_is_not_shown_even_if_the_stack_file_keeps_it_in_the_clear(valid: dict[str, Any]) -> None:
     with pytest.raises(SettingsError) as caught:
-        load(valid | {"stats": {"password": "hunter2"}})
+        load(valid | {"stats": {"password": "hunter2"}}, now=NOW)
     assert "hunter2" not in str(caught.value)
 
 
 def test_settings_do_not_show_their_secrets(valid: dict[str, Any]) -> None:
-    assert "correct-horse" not in repr(load(valid))
-    assert "OPENSSH PRIVATE" not in repr(load(valid))
+    assert "correct-horse" not in repr(load(valid, now=NOW))
+    assert "OPENSSH PRIVATE" not in repr(load(valid, now=NOW))
 
 
 def test_a_key_that_lost_its_last_newline_gets_it_back(valid: dict[str, Any]) -> None:
     valid["ssh"]["hostKey"] = valid["ssh"]["hostKey"].strip()
-    assert load(valid).ssh.host_key.get_secret_value().endswith("-----END OPENSSH PRIVATE KEY-----\n")
+    assert load(valid, now=NOW).ssh.host_key.get_secret_value().endswith("-----END OPENSSH PRIVATE KEY-----\n")
 
 
 @given(network=st.ip_addresses(v=4).flatmap(lambda a: st.integers(0, 32).map(lambda p: f"{a}/{p}")))
@@ -162,10 +163,8 @@ def test_whatever_a_key_holds_there_is_a_clear_answer(text: Any) -> None:
 
 
 def accepts(key: str, value: Any) -> bool:
-    from tests.unit.cluster.conftest import VALID
-
     try:
-        load({**VALID, key: value})
+        load({**VALID, key: value}, now=NOW)
     except SettingsError as error:
         assert all(m.key.startswith("antmedia:") and m.may_hold and m.remedy for m in error.mistakes)
         return False
