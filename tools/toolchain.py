@@ -160,6 +160,14 @@ def test() -> None:
         raise ProvisionError("There is no Python environment yet: make tools")
     go = gobuild.fetch_go(gobuild.find_go(GO_PINNED), GO_PINNED, python)
     program = go.program or Path("go")
+    with step("actionlint: the workflows"):
+        workflows = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
+        run(
+            [program, "tool", "actionlint", "-shellcheck", "", *workflows],
+            "pass actionlint",
+            env=gobuild.go_environment(),
+            cwd=SOURCES.tools / "actionlint",
+        )
     with step("Go: format, vet and tests of language host and command plugin"):
         go_sources = list(SOURCES.tools.glob("*/*.go"))
         if unformatted := run([program.with_name("gofmt"), "-l", *go_sources], "run gofmt"):
