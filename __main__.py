@@ -5,6 +5,7 @@ from __future__ import annotations
 import pulumi
 
 from cluster.plan import plan
+from components.certificate_store import CertificateStore, CertificateStoreArgs
 from components.config import load_settings
 from components.dns import Dns, DnsArgs
 from components.firewall import Firewall, FirewallArgs
@@ -26,11 +27,15 @@ media = MediaNodes(
     pulumi.ResourceOptions(depends_on=[network, firewall]),
 )
 dns = Dns("dns", DnsArgs(plan=cluster))
+store = (
+    CertificateStore("certificate-store", CertificateStoreArgs(plan=cluster)) if cluster.orders_certificates else None
+)
 load_balancer = LoadBalancer(
     "load-balancer",
     LoadBalancerArgs(
         plan=cluster,
         dns=dns,
+        certificate_store=store,
         subnet_ids=network.subnet_ids,
         security_group_ids=firewall.group_ids,
         media_instance_ids=media.instance_ids,

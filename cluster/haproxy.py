@@ -11,7 +11,6 @@ from typing import Final
 from cluster import firewall
 from cluster.instance_types import INSTANCE_TYPES
 from cluster.plan import ClusterPlan, Node
-from cluster.settings import TlsMode
 
 CONFIG: Final = "/etc/haproxy/haproxy.cfg"
 STATS_USERS: Final = "/etc/haproxy/stats-users.cfg"
@@ -152,7 +151,7 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
     """Derive the load balancer from the plan."""
     settings = plan.settings.load_balancer
     timeouts = settings.timeouts
-    acme = plan.settings.tls.mode is TlsMode.LETSENCRYPT
+    acme = plan.orders_certificates
 
     def servers(nodes: tuple[Node, ...], port: int, *, backup: bool = False) -> tuple[Server, ...]:
         return tuple(Server(node.name, str(node.address), port, backup) for node in nodes)

@@ -65,6 +65,11 @@ class ClusterPlan:
         """Whether viewers are served over TLS."""
         return self.settings.tls.mode is not TlsMode.NONE
 
+    @property
+    def orders_certificates(self) -> bool:
+        """Whether the load balancer gets its certificate from an authority by itself."""
+        return self.settings.tls.mode is TlsMode.LETSENCRYPT
+
     @cached_property
     def first_app(self) -> str:
         """The application that viewers are sent to."""

@@ -14,7 +14,7 @@ from cluster.cloud_init import LOGIN_USER
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan
 from cluster.settings import TlsMode
-from components.certificate_store import CertificateStore, CertificateStoreArgs
+from components.certificate_store import CertificateStore
 from components.dns import Dns
 from components.host import instance
 from components.remote import RemoteHost, RemoteHostArgs, Step
@@ -26,6 +26,8 @@ class LoadBalancerArgs:
 
     plan: ClusterPlan
     dns: Dns
+    certificate_store: CertificateStore | None
+    """None where the plan orders no certificate."""
     subnet_ids: Mapping[str, pulumi.Input[str]]
     security_group_ids: Mapping[Group, pulumi.Input[str]]
     media_instance_ids: Mapping[str, pulumi.Input[str]]
@@ -40,9 +42,7 @@ class LoadBalancer(pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         settings, address = plan.settings, args.dns.address
 
-        store = None
-        if settings.tls.mode is TlsMode.LETSENCRYPT:
-            store = CertificateStore("certificate-store", CertificateStoreArgs(plan), own)
+        store = args.certificate_store
         host = instance(
             plan,
             node,

@@ -67,9 +67,7 @@ def test_every_script_passes_shellcheck(shellcheck: TextCheck, name: str) -> Non
 
 
 @pytest.mark.parametrize(("script", "end"), [("install.sh", "PUT"), ("certbot.sh", "PROGRAM")])
-def test_every_program_that_is_left_on_a_host_passes_shellcheck(
-    shellcheck: TextCheck, script: str, end: str
-) -> None:
+def test_every_program_that_is_left_on_a_host_passes_shellcheck(shellcheck: TextCheck, script: str, end: str) -> None:
     installed = render.HOST_FILES[script](cluster())
     program = installed[installed.index("#!/bin/bash") : installed.index(f"\n{end}\n") + 1]
     checked = shellcheck(program)
