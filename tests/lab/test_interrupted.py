@@ -13,8 +13,8 @@ import pytest
 
 from tests.engine.crashes import EVENT, kill
 from tests.lab import labs
+from tests.lab.deployments import DOMAIN, Deployment
 from tests.lab.labs import CHECKOUT
-from tests.lab.test_deployment import DOMAIN, Deployment
 
 KILLS = int(os.environ.get("ANTMEDIA_KILLS", "3"))
 """At how many points of an update the engine is killed; 20 for the full proof."""
