@@ -167,12 +167,17 @@ def make_host(lab: Layout, instance_id: str, address: str, subnet: str) -> None:
 
 
 def _make_leaf(router: str, namespace: str, interface: str, address: str, gateway: str) -> None:
+    # The kernel takes a namespace's interfaces away a while after the namespace: what is left of one before must not
+    # stand in the way of its successor, which has the same address and may have the same name.
+    subprocess.run(["ip", "-n", router, "link", "del", interface], capture_output=True)
     _ip_batch([f"netns add {namespace}"])
     set_kernel(namespace, _NO_IPV6)
     _ip_batch([f"link add {interface} netns {router} type veth peer name eth0 netns {namespace}"])
     set_kernel(router, (f"net.ipv4.conf.{interface}.proxy_arp=1", f"net.ipv4.neigh.{interface}.proxy_delay=0"))
     host = address.split("/")[0]
-    _ip_batch([f"link set {interface} up", f"route add {host}/32 dev {interface} src {layout.ROUTER_ADDRESS}"], router)
+    _ip_batch(
+        [f"link set {interface} up", f"route replace {host}/32 dev {interface} src {layout.ROUTER_ADDRESS}"], router
+    )
     _ip_batch(["link set lo up", "link set eth0 up", f"addr add {address} dev eth0"], namespace)
     _ip_batch([f"route add default via {gateway}"], namespace)
 

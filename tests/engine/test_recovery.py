@@ -78,8 +78,8 @@ def test_an_update_killed_anywhere_is_finished_by_recover_and_up(
 ) -> None:
     """Every second time the plugins outlive the engine, as after `kill -9` of it alone.
 
-    With --yes: AWS's SDK repeats a request whose answer was lost, and so may allocate a second address, which no
-    operation in the state explains. It was met once in forty updates on a busy machine.
+    With --yes: a kill has once left a second Elastic IP, which no operation in the state explained and which recover
+    therefore asks about.
     """
     at = 1 + int((point + 0.5) / KILLS * events * 0.95)
     crashing.crash("up", at, after=0.37 * point % 1, plugins_too=point % 2 == 0)

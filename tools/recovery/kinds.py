@@ -217,8 +217,58 @@ def _described(ask: Callable[[], Iterable[Any]]) -> list[Any]:
         raise
 
 
+def _find_secret(secrets: Any, inputs: Inputs) -> list[str]:
+    """Pulumi ends such names with digits of its own: no other object has this one."""
+    return _described(lambda: [secrets.describe_secret(SecretId=inputs["name"])["ARN"]])
+
+
+def _delete_secret(secrets: Any, secret: str) -> None:
+    secrets.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
+
+
+def _find_role(iam: Any, inputs: Inputs) -> list[str]:
+    return _described(lambda: [iam.get_role(RoleName=inputs["name"])["Role"]["RoleName"]])
+
+
+def _find_role_policy(iam: Any, inputs: Inputs) -> list[str]:
+    role, policy = inputs["role"], inputs["name"]
+    found = _described(lambda: [iam.get_role_policy(RoleName=role, PolicyName=policy)])
+    return [f"{role}:{policy}" for _ in found]
+
+
+def _delete_role_policy(iam: Any, id_: str) -> None:
+    role, policy = id_.split(":")
+    iam.delete_role_policy(RoleName=role, PolicyName=policy)
+
+
+def _find_profile(iam: Any, inputs: Inputs) -> list[str]:
+    name = inputs["name"]
+    return _described(
+        lambda: [iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["InstanceProfileName"]]
+    )
+
+
+def _delete_profile(iam: Any, profile: str) -> None:
+    for role in iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]:
+        iam.remove_role_from_instance_profile(InstanceProfileName=profile, RoleName=role["RoleName"])
+    iam.delete_instance_profile(InstanceProfileName=profile)
+
+
+def _find_address_association(ec2: Any, inputs: Inputs) -> list[str]:
+    allocation = inputs["allocationId"]
+    addresses = _described(lambda: ec2.describe_addresses(AllocationIds=[allocation])["Addresses"])
+    return [each["AssociationId"] for each in addresses if each.get("InstanceId") == inputs.get("instanceId")]
+
+
 KINDS: Final = (
     Kind("aws:route53/record:Record", None, "DNS record", _delete_record, find=_find_record, service="route53"),
+    Kind(
+        "aws:ec2/eipAssociation:EipAssociation",
+        None,
+        "Elastic IP association",
+        lambda ec2, association: ec2.disassociate_address(AssociationId=association),
+        find=_find_address_association,
+    ),
     Kind(
         "aws:ec2/instance:Instance",
         ("describe_instances", "Reservations[].Instances[]", "InstanceId"),
@@ -292,6 +342,24 @@ KINDS: Final = (
         lambda ec2, vpc: ec2.delete_vpc(VpcId=vpc),
         is_ours=_vpc_is_ours,
     ),
+    Kind(
+        "aws:iam/instanceProfile:InstanceProfile",
+        None,
+        "instance profile",
+        _delete_profile,
+        _find_profile,
+        service="iam",
+    ),
+    Kind("aws:iam/rolePolicy:RolePolicy", None, "role policy", _delete_role_policy, _find_role_policy, service="iam"),
+    Kind(
+        "aws:iam/role:Role",
+        None,
+        "role",
+        lambda iam, role: iam.delete_role(RoleName=role),
+        _find_role,
+        service="iam",
+    ),
+    Kind("aws:secretsmanager/secret:Secret", None, "secret", _delete_secret, _find_secret, service="secretsmanager"),
 )
 """In the order of deletion: each before what it stands on."""
 

@@ -1,0 +1,81 @@
+"""Objects without tags to look for: found by the name that the engine chose, and taken away in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from tools.recovery.kinds import BY_TYPE, KINDS, delete
+
+ROLE = "aws:iam/role:Role"
+POLICY = "aws:iam/rolePolicy:RolePolicy"
+PROFILE = "aws:iam/instanceProfile:InstanceProfile"
+SECRET = "aws:secretsmanager/secret:Secret"
+ASSOCIATION = "aws:ec2/eipAssociation:EipAssociation"
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        yield
+
+
+def found(kind: str, inputs: dict[str, Any]) -> list[str]:
+    return BY_TYPE[kind].find(boto3.client(BY_TYPE[kind].service), inputs)
+
+
+def taken_away(kind: str, id_: str) -> bool:
+    return delete(boto3.client(BY_TYPE[kind].service), BY_TYPE[kind], id_)
+
+
+def test_a_host_profile_is_found_and_taken_away_before_its_role(account: None) -> None:
+    iam = boto3.client("iam")
+    iam.create_role(RoleName="lb-1", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []}))
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}]}
+    iam.put_role_policy(RoleName="lb-1", PolicyName="read-1", PolicyDocument=json.dumps(policy))
+    iam.create_instance_profile(InstanceProfileName="profile-1")
+    iam.add_role_to_instance_profile(InstanceProfileName="profile-1", RoleName="lb-1")
+    assert found(ROLE, {"name": "lb-1"}) == ["lb-1"]
+    assert found(POLICY, {"name": "read-1", "role": "lb-1"}) == ["lb-1:read-1"]
+    assert found(PROFILE, {"name": "profile-1"}) == ["profile-1"]
+    order = [kind.type for kind in KINDS]
+    assert order.index(PROFILE) < order.index(ROLE) > order.index(POLICY)
+    assert taken_away(PROFILE, "profile-1")
+    assert taken_away(POLICY, "lb-1:read-1")
+    assert taken_away(ROLE, "lb-1")
+    assert iam.list_roles()["Roles"] == []
+
+
+def test_a_secret_is_found_by_its_name_and_goes_at_once(account: None) -> None:
+    secrets = boto3.client("secretsmanager")
+    arn = secrets.create_secret(Name="certificate-1", SecretString="x")["ARN"]
+    assert found(SECRET, {"name": "certificate-1"}) == [arn]
+    assert taken_away(SECRET, arn)
+    assert secrets.list_secrets(IncludePlannedDeletion=True)["SecretList"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        (ROLE, {"name": "none"}),
+        (POLICY, {"name": "none", "role": "none"}),
+        (PROFILE, {"name": "none"}),
+        (SECRET, {"name": "none"}),
+        (ASSOCIATION, {"allocationId": "eipalloc-0123456789abcdef0", "instanceId": "i-0123456789abcdef0"}),
+    ],
+)
+def test_what_was_never_made_is_not_found(account: None, kind: str, inputs: dict[str, Any]) -> None:
+    assert found(kind, inputs) == []
+
+
+def test_what_is_gone_already_is_no_failure(account: None) -> None:
+    assert not taken_away(ROLE, "none")
+    assert not taken_away(PROFILE, "none")
