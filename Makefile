@@ -47,7 +47,7 @@ render: ## a host's file as the stack file makes it (STACK=prod FILE=haproxy.cfg
 .PHONY: test test-unit test-config test-graph test-engine test-lab
 test: machine tools ## every test
 	@python3 tools/toolchain.py test
-	@$(PYTEST) tests $(ARGS)
+	@$(PYTEST) tests -n 4 --dist loadfile $(ARGS)
 test-unit: tools ## pure functions
 	@$(PYTEST) tests/unit $(ARGS)
 test-config: machine tools ## rendered files before the programs that read them

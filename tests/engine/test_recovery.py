@@ -19,7 +19,7 @@ from tools.recovery.stack import BACKUPS
 
 pytestmark = pytest.mark.engine
 
-KILLS = int(os.environ.get("ANTMEDIA_KILLS", "3"))
+KILLS = int(os.environ.get("ANTMEDIA_KILLS", "2"))
 """At how many points of an update the engine is killed; 20 for the full proof."""
 
 

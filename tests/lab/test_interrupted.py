@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +11,9 @@ import pytest
 
 from tests.engine.crashes import EVENT, kill
 from tests.lab import labs
-from tests.lab.deployments import DOMAIN, Deployment
-from tests.lab.labs import CHECKOUT
+from tests.lab.deployments import DOMAIN, Deployment, prepare
 
-KILLS = int(os.environ.get("ANTMEDIA_KILLS", "3"))
+KILLS = int(os.environ.get("ANTMEDIA_KILLS", "1"))
 """At how many points of an update the engine is killed; 20 for the full proof."""
 
 EVENTS = 90
@@ -26,16 +23,7 @@ EVENTS = 90
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A lab without anything in it."""
-    checkout = tmp_path_factory.mktemp("interrupted") / "antmedia"
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=CHECKOUT, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    for name in filter(None, tracked.split("\0")):
-        if (CHECKOUT / name).exists():
-            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(CHECKOUT / name, checkout / name, follow_symlinks=False)
-    made = Deployment(labs.Lab(f"t-{secrets.token_hex(3)}"), checkout)
+    made = prepare(tmp_path_factory.mktemp("interrupted"))
     try:
         made.run("make", "tools")
         made.run("lab/lab", "up")
