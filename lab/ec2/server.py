@@ -23,6 +23,7 @@ OBJECTS_PATH = "/lab/objects"
 
 _LOG = logging.getLogger(__name__)
 _READS = re.compile(rb"(?:^|&)Action=(?:Describe|Get|List)")
+_ATTEMPT = re.compile(r"attempt=(\d+)")
 
 
 def _nothing() -> None:
@@ -84,18 +85,28 @@ def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None]) -> WS
             found = json.dumps(model.objects()).encode()
             start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(found)))])
             return [found]
+        attempt = _ATTEMPT.match(environ.get("HTTP_AMZ_SDK_REQUEST", ""))
+        if attempt and attempt[1] != "1":
+            # Nothing is lost between a client and this server: a repeated request is a mistake here, or a busy machine.
+            _LOG.warning("attempt %s of %s %s", attempt[1], environ["REQUEST_METHOD"], _about(environ, body))
         with backend.LOCK:
             try:
                 answer = list(app(environ, start_response))
             except Exception as error:
                 # Stock: 500, which every AWS SDK repeats for minutes. This answer is final and says what it is about.
-                _LOG.exception("%s %s", environ["REQUEST_METHOD"], body[:200].decode("utf-8", "replace"))
+                _LOG.exception("%s %s", environ["REQUEST_METHOD"], _about(environ, body))
                 return _not_implemented(error, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not _READS.search(body):
             after_change()
         return answer
 
     return locked
+
+
+def _about(environ: WSGIEnvironment, body: bytes) -> str:
+    """What a request asks for, without what only its service may see: a secret's value is in a JSON body."""
+    target = environ.get("HTTP_X_AMZ_TARGET")
+    return target or f"{environ['PATH_INFO']} {body[:200].decode('utf-8', 'replace') if b'Action=' in body else ''}"
 
 
 def _not_implemented(error: Exception, start_response: StartResponse) -> Iterable[bytes]:
