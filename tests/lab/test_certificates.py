@@ -177,6 +177,8 @@ def test_a_certificate_of_ones_own_is_served(deployment: Deployment) -> None:
     deployment.edit(provided)
     deployment.up()
     assert "issuer=CN = test" in served(deployment).replace("issuer=CN=test", "issuer=CN = test")
+    timer = deployment.lab.host("lb-1", "systemctl", "is-active", "antmedia-certificate.timer", check=False)
+    assert timer.stdout.strip() == "inactive", "an ordered certificate would replace it"
 
 
 def test_without_tls_viewers_are_served_in_the_clear(deployment: Deployment) -> None:
