@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,18 +128,45 @@ def test_a_renewal_is_served_from_the_next_handshake_on_and_loses_nothing(deploy
     assert deployment.haproxy() == master, "a renewal reloaded HAProxy"
 
 
-def test_a_failed_renewal_keeps_the_old_certificate_and_is_visible(deployment: Deployment) -> None:
-    before = serial(deployment)
+@contextlib.contextmanager
+def authority_down(deployment: Deployment) -> Iterator[None]:
     deployment.lab.command("acme", "stop")
     try:
+        yield
+    finally:
+        deployment.lab.command("acme", "start")
+
+
+@contextlib.contextmanager
+def authority_talks_nonsense(deployment: Deployment) -> Iterator[None]:
+    """Another service of good reputation answers where the authority should."""
+
+    def directory(url: str) -> None:
+        change = f"s|^directory=.*|directory={url}|"
+        deployment.lab.host("lb-1", "sed", "-i", change, "/etc/antmedia/certificate.conf")
+
+    directory("https://secretsmanager.us-east-1.amazonaws.com/")
+    try:
+        yield
+    finally:
+        directory("https://acme.lab.test/dir")
+
+
+@pytest.mark.parametrize("failing", [authority_down, authority_talks_nonsense])
+def test_a_failed_renewal_keeps_the_old_certificate_and_is_visible(
+    deployment: Deployment, failing: Callable[[Deployment], contextlib.AbstractContextManager[None]]
+) -> None:
+    before = serial(deployment)
+    with failing(deployment):
         said = look_after(deployment, "force")
         assert said.returncode == 1
         assert "what was served before is still served" in said.stdout + said.stderr
         assert serial(deployment) == before
         status = deployment.lab.host("lb-1", "cat", "/var/lib/antmedia-certificate/status").stdout
         assert "failed 1 times in a row" in status
-    finally:
-        deployment.lab.command("acme", "start")
+        look_after(deployment)  # as the timer does
+        status = deployment.lab.host("lb-1", "cat", "/var/lib/antmedia-certificate/status").stdout
+        assert "failed 1 times in a row" in status, "the timer hid that a renewal has failed"
     assert look_after(deployment, "force").returncode == 0
     assert serial(deployment) != before
 
