@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -25,6 +26,14 @@ _LOG = logging.getLogger(__name__)
 _READS = re.compile(rb"(?:^|&)Action=(?:Describe|Get|List)")
 _ATTEMPT = re.compile(r"attempt=(\d+)")
 
+CLIENT_BUFFER_BYTES = 4096
+"""What Go's net/http reads from a connection at once. The AWS SDK for Go closes a request's body when the head of the
+answer is there. If its writer has not looked at the body's end by then (a fast server, a busy machine), that counts as
+a failed write: the connection is closed, what was not read of the answer is lost, and the request is sent again, which
+makes two addresses of one. So an answer is sent at once, and made to fit. Seen with SDK 1.41.5, smithy-go 1.24.2."""
+
+_HEAD_BYTES = 600  # an upper bound of the status line and headers
+
 
 def _nothing() -> None:
     """Nobody waits for changes."""
@@ -38,6 +47,8 @@ class Server:
         from werkzeug.serving import make_server
 
         class QuietHandler(MotoRequestHandler):
+            wbufsize = 1 << 16  # stock: the head is sent by itself, before the body
+
             def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
                 """Not a line a request: a deployment makes hundreds."""
 
@@ -100,7 +111,35 @@ def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None]) -> WS
             after_change()
         return answer
 
-    return locked
+    return _compressed(locked)
+
+
+def _compressed(app: WSGIApplication) -> WSGIApplication:
+    """Long answers are compressed for clients that want it."""
+
+    def compressing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if "gzip" not in environ.get("HTTP_ACCEPT_ENCODING", ""):
+            return app(environ, start_response)
+        status, headers = "", list[tuple[str, str]]()
+
+        def remember(said: str, given: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
+            nonlocal status, headers
+            status, headers = said, given
+            return _never_written
+
+        answer = b"".join(app(environ, remember))
+        if len(answer) > CLIENT_BUFFER_BYTES - _HEAD_BYTES:
+            answer = gzip.compress(answer, compresslevel=1)
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+            headers += [("Content-Length", str(len(answer))), ("Content-Encoding", "gzip")]
+        start_response(status, headers)
+        return [answer]
+
+    return compressing
+
+
+def _never_written(_: bytes) -> object:
+    raise AssertionError("neither moto nor the lab uses WSGI's write()")
 
 
 def _about(environ: WSGIEnvironment, body: bytes) -> str:

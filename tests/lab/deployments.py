@@ -37,7 +37,8 @@ class Deployment:
         env = {**os.environ, "ANTMEDIA_LAB": self.lab.name}
         done = subprocess.run(command, cwd=self.checkout, env=env, capture_output=True, text=True, timeout=900)
         if check and done.returncode:
-            pytest.fail(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            log = self.lab.command("logs", check=False).stdout[-3000:]
+            pytest.fail(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}\nThe lab:\n{log}")
         return done
 
     def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

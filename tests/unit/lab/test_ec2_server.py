@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -69,6 +73,70 @@ def test_requests_at_once_get_different_addresses() -> None:
     for address in addresses:
         ec2.release_address(AllocationId=address["AllocationId"])
     assert len({address["PublicIp"] for address in addresses}) == len(addresses)
+    running.close()
+
+
+def _request(url: str, body: str, *headers: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    opened = socket.create_connection((host, int(port)), 10)
+    head = [
+        "POST / HTTP/1.1",
+        f"Host: {host}",
+        "Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/ec2/aws4_request",
+    ]
+    head += [f"Content-Length: {len(body)}", "Content-Type: application/x-www-form-urlencoded", *headers]
+    opened.sendall("\r\n".join((*head, "", body)).encode())
+    return opened
+
+
+@pytest.mark.parametrize("action", ["DescribeVpcs", "DescribeInstanceTypes", "AllocateAddress&Domain=vpc"])
+def test_an_answer_comes_at_once_and_fits_the_buffer_of_gos_client(action: str) -> None:
+    running, _ = start()
+    wanted = f"Action={action}&InstanceType.1=m5.large&Version=2016-11-15"
+    with _request(running.url, wanted, "Accept-Encoding: gzip") as opened:
+        first = opened.recv(1 << 20)
+        head, _, body = first.partition(b"\r\n\r\n")
+        assert f"content-length: {len(body)}".encode() in head.lower(), "the head came without the whole body"
+        assert len(first) <= server.CLIENT_BUFFER_BYTES
+        assert opened.recv(1) == b""
+    running.close()
+
+
+def test_a_long_answer_is_compressed_for_who_wants_it() -> None:
+    running, api = start()
+    for _ in range(20):
+        api.ec2.allocate_address(Domain="vpc")
+
+    def addresses(*headers: str) -> tuple[str, str]:
+        with _request(running.url, "Action=DescribeAddresses&Version=2016-11-15", *headers) as opened:
+            said = b"".join(iter(lambda: opened.recv(1 << 20), b""))
+        head, _, body = said.partition(b"\r\n\r\n")
+        return head.decode(), (gzip.decompress(body) if b"gzip" in head else body).decode()
+
+    plain, wanted = addresses(), addresses("Accept-Encoding: gzip")
+    assert "gzip" not in plain[0]
+    assert "Content-Encoding: gzip" in wanted[0]
+    assert plain[1] == wanted[1]
+    running.close()
+
+
+def test_a_repeated_request_is_logged_without_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    running, _ = start()
+    with caplog.at_level(logging.WARNING):
+        for attempt in (1, 2):
+            _request(running.url, "Action=DescribeVpcs", f"Amz-Sdk-Request: attempt={attempt}; max=25").recv(100)
+        asked = urllib.request.Request(
+            running.url,
+            data=b'{"SecretString": "correct-horse"}',
+            headers={"Amz-Sdk-Request": "attempt=3; max=25", "X-Amz-Target": "secretsmanager.PutSecretValue",
+                     "Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/secretsmanager/aws4_request"},
+        )  # fmt: skip
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(asked)
+    assert [record.getMessage() for record in caplog.records] == [
+        "attempt 2 of POST / Action=DescribeVpcs",
+        "attempt 3 of POST secretsmanager.PutSecretValue",
+    ]
     running.close()
 
 
