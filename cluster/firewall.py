@@ -70,6 +70,7 @@ HTTPS: Final = 443
 AMS_HTTP: Final = 5080
 AMS_HTTPS: Final = 5443
 RTMP: Final = 1935
+RTMPS: Final = 1936
 STATS: Final = 6080
 SSH: Final = 22
 WEBRTC_MEDIA: Final = (50000, 60000)
@@ -80,10 +81,19 @@ _LB, _MEDIA = Group.LOAD_BALANCER, Group.MEDIA
 
 ROWS: Final = (
     Row("lb-http", _LB, _IN, tcp(HTTP), Peer.ANYWHERE, "HTTP and certificate validation"),
-    Row("lb-https", _LB, _IN, tcp(HTTPS), Peer.ANYWHERE, "HTTPS and WSS", only_with_tls=True),
-    Row("lb-ams-http", _LB, _IN, tcp(AMS_HTTP), Peer.ANYWHERE, "HTTP on the AMS port"),
-    Row("lb-ams-https", _LB, _IN, tcp(AMS_HTTPS), Peer.ANYWHERE, "HTTPS and WSS on the AMS port", only_with_tls=True),
+    Row("lb-https", _LB, _IN, tcp(HTTPS), Peer.ANYWHERE, "HTTPS, WSS and RTMPS", only_with_tls=True),
+    Row("lb-ams-http", _LB, _IN, tcp(AMS_HTTP), Peer.ANYWHERE, "HTTP and HTTPS on the AMS port"),
+    Row(
+        "lb-ams-https",
+        _LB,
+        _IN,
+        tcp(AMS_HTTPS),
+        Peer.ANYWHERE,
+        "HTTPS, WSS and RTMPS on the AMS port",
+        only_with_tls=True,
+    ),
     Row("lb-rtmp", _LB, _IN, tcp(RTMP), Peer.ANYWHERE, "RTMP"),
+    Row("lb-rtmps", _LB, _IN, tcp(RTMPS), Peer.ANYWHERE, "RTMPS", only_with_tls=True),
     Row("lb-ssh", _LB, _IN, tcp(SSH), Peer.ADMIN, "SSH for administrators and deployments"),
     Row("lb-stats", _LB, _IN, tcp(STATS), Peer.ADMIN, "HAProxy statistics page"),
     Row("lb-to-media-http", _LB, _OUT, tcp(AMS_HTTP), _MEDIA, "HTTP, WebSocket and health checks"),

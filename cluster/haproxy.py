@@ -5,12 +5,15 @@ Facts behind the values are in docs/decisions/haproxy.md.
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cluster import firewall
+from cluster import capacity, firewall
 from cluster.instance_types import INSTANCE_TYPES
 from cluster.plan import ClusterPlan, Node
+from cluster.settings import ClearHttp, TlsMode
 
 CONFIG: Final = "/etc/haproxy/haproxy.cfg"
 STATS_USERS: Final = "/etc/haproxy/stats-users.cfg"
@@ -33,6 +36,33 @@ TLS13_CIPHERSUITES: Final = (
 )
 """Mozilla's intermediate profile 6.0, less the finite-field ones."""
 
+CURVES: Final = ("X25519MLKEM768", "X25519", "prime256v1", "secp384r1")
+"""The same profile's; the first one, which quantum computers would not break, needs OpenSSL 3.5 (Debian 13 has it)."""
+
+_LOGGED: Final = {
+    "client": "%ci:%cp",
+    "listener": "%ft:%fp",
+    "protocol": "%[var(txn.protocol)]",
+    "method": "%[var(txn.method)]",
+    "host": "%[var(txn.host)]",
+    "path": "%[var(txn.path)]",
+    "status": "%[var(txn.status)]",
+    "pool": "%b",
+    "node": "%s",
+    "wait_ms": "%Tw",
+    "connect_ms": "%Tc",
+    "response_ms": "%[var(txn.response_ms)]",
+    "total_ms": "%Tt",
+    "bytes_in": "%U",
+    "bytes_out": "%B",
+    "end": "%ts",
+    "connections": "%ac/%bc/%sc",
+    "retries": "%rc",
+}
+LOG_FORMAT: Final = " ".join(f"{name}={value}" for name, value in _LOGGED.items())
+"""One line for each request, or for each connection that is no HTTP. The variables are set in HTTP backends, since
+HAProxy's own fields for HTTP cannot be used by a listener that takes several protocols."""
+
 ADMIN_SOCKET: Final = "/run/haproxy/admin.sock"
 MASTER_SOCKET: Final = "/run/haproxy-master.sock"
 PUT: Final = "/usr/local/sbin/antmedia-haproxy-put"
@@ -47,16 +77,19 @@ STATS_PATH: Final = "/haproxy_stats"
 HEALTH_PATH: Final = "/rest/v2/liveness"
 """Ant Media Server's own, answered without a login."""
 
-MEMORY_PER_CONNECTION_KIB: Final = 40
-"""HAProxy takes 20 KiB for a WSS connection (measured on 2.6); as much again is left for the kernel's buffers."""
-
-FILES_PER_CONNECTION: Final = 2
-FILE_LIMIT: Final = 1_048_576
-"""Linux's default fs.nr_open, the most that a service can be given. Fixed, since changing it restarts HAProxy."""
-
 TCP_KEEPALIVE_SECONDS: Final = 120
 """AWS forgets an idle tracked connection after 350 s; probes keep it known."""
 
+DEAD_PEER_SECONDS: Final = 30
+"""A node that acknowledges nothing for so long has gone without saying so; its streams end and are sent anew."""
+
+MAX_RELOADS: Final = 120
+"""An old worker that still carries a stream after so many further reloads is ended."""
+
+HSTS_SECONDS: Final = 63072000
+"""Two years: Mozilla's intermediate profile."""
+
+RETRY_AFTER_SECONDS: Final = 5
 
 ACME_PATH: Final = "/.well-known/acme-challenge/"
 """RFC 8555, section 8.3."""
@@ -64,33 +97,21 @@ ACME_PATH: Final = "/.well-known/acme-challenge/"
 ACME_PORT: Final = 8888
 """Where certbot answers, on loopback, while it is asked."""
 
+METRICS_PORT: Final = 8404
+"""Prometheus's format, on loopback only."""
 
-@dataclass(frozen=True)
-class Listener:
-    """A port that viewers are served on."""
+TARGET_COOKIE: Final = "antmedia-target"
+"""Remembers the `target` that a player asked a playlist with, for its segments."""
 
-    port: int
-    tls: bool
-
-    @property
-    def origin(self) -> str:
-        """As a client on the same host names it."""
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+TLS_SOCKET: Final = "abns@antmedia-tls"
+"""Leads from the port that takes clear HTTP and TLS to the listener for TLS, inside HAProxy."""
 
 
-@dataclass(frozen=True)
-class Redirect:
-    """A listener in clear HTTP that sends everybody to the HTTPS port `to`; with `acme`, all but validations."""
+class Clear(enum.StrEnum):
+    """What HTTP without TLS is answered with."""
 
-    name: str
-    port: int
-    to: int
-    acme: bool = False
-
-    @property
-    def authority_suffix(self) -> str:
-        """What follows the host's name in the new address."""
-        return "" if self.to == firewall.HTTPS else f":{self.to}"
+    REDIRECT = "redirect"
+    SERVE = "serve"
 
 
 @dataclass(frozen=True)
@@ -103,12 +124,62 @@ class Server:
     backup: bool = False
 
 
+class Balance(enum.StrEnum):
+    """How a pool's server is chosen."""
+
+    LEAST_CONNECTIONS = "leastconn"
+    RESOURCE = "hash path,field(4,/)"
+    """By the stream's id in /APP/whip/STREAM: every request about one WebRTC session reaches one node."""
+
+
 @dataclass(frozen=True)
 class Pool:
     """Servers that can stand in for each other."""
 
     name: str
     servers: tuple[Server, ...]
+    balance: Balance = Balance.LEAST_CONNECTIONS
+    sticky: bool = False
+    """Whether a viewer's or administrator's AMS session stays on its node."""
+
+    def __post_init__(self) -> None:
+        for what in ("name", "address"):
+            held = [getattr(server, what) for server in self.servers]
+            if twice := {value for value in held if held.count(value) > 1}:
+                raise ValueError(f"pool {self.name} has the {what} {', '.join(sorted(twice))} twice")
+
+
+@dataclass(frozen=True)
+class Route:
+    """Requests that fulfil every condition (HAProxy's, by name) go to a pool; the first route that fits is taken."""
+
+    conditions: tuple[str, ...]
+    pool: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client address may do at most; rates are counted over 10 seconds."""
+
+    connections: int
+    new_connections: int
+    requests: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """A listener as somebody on the load balancer's own host meets it."""
+
+    port: int
+    tls: bool
+    path: str
+    answer: str
+    """Status and, after a space, where to."""
+
+    @property
+    def url(self) -> str:
+        """On loopback."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{self.path}"
 
 
 @dataclass(frozen=True)
@@ -122,69 +193,154 @@ class LoadBalancer:
     tunnel_minutes: int
     drain_minutes: int
     admin_cidrs: tuple[str, ...]
-    first_app: str
-    redirects: tuple[Redirect, ...]
-    web_listeners: tuple[Listener, ...]
+    apps: tuple[str, ...]
+    publish_name: str | None
+    play_name: str | None
+    clear: Clear
+    hsts: bool
     acme: bool
     """Whether certificates are validated through this load balancer."""
+    limits: Limits | None
+    http_port: int
+    ams_http_port: int
+    tls_ports: tuple[int, ...]
+    """HTTPS, WSS and RTMPS on the same ports; none without TLS."""
     rtmp_port: int
+    rtmps_port: int | None
     stats_port: int
-    web: Pool
-    streams: Pool
+    nodes: Pool
+    """Every media node: the only pool with health checks of its own."""
+    pools: tuple[Pool, ...]
+    """HTTP pools besides `nodes`."""
     rtmp: Pool
+    routes: tuple[Route, ...]
+    default_pool: str
+
+    def __post_init__(self) -> None:
+        if twice := {port for port in self.ports if self.ports.count(port) > 1}:
+            raise ValueError(f"two listeners on port {', '.join(map(str, sorted(twice)))}")
+        known = {pool.name for pool in (self.nodes, *self.pools)}
+        for pool in (*(route.pool for route in self.routes), self.default_pool):
+            if pool not in known:
+                raise ValueError(f"a route leads to the pool {pool}, which does not exist")
 
     @property
-    def pools(self) -> tuple[Pool, ...]:
-        """Every pool, in the order of haproxy.cfg."""
-        return (self.web, self.streams, self.rtmp)
+    def ports(self) -> tuple[int, ...]:
+        """Every port that something outside can reach."""
+        more = (self.rtmps_port,) if self.rtmps_port else ()
+        return (self.http_port, self.ams_http_port, *self.tls_ports, self.rtmp_port, *more, self.stats_port)
 
+    @property
+    def rtmps_ports(self) -> tuple[int, ...]:
+        """Every port that takes RTMPS."""
+        return (*self.tls_ports, self.rtmps_port) if self.rtmps_port else ()
 
-def max_connections(memory_gib: int) -> int:
-    """How many connections half of the memory carries, in whole thousands."""
-    return min(
-        memory_gib * 1024 * 1024 // 2 // MEMORY_PER_CONNECTION_KIB // 1000 * 1000,
-        FILE_LIMIT // FILES_PER_CONNECTION // 1000 * 1000 - 1000,
-    )
+    @property
+    def every_tls_port(self) -> tuple[int, ...]:
+        """Every port that shows the certificate."""
+        return (*self.rtmps_ports, self.ams_http_port, self.stats_port) if self.tls_ports else (self.stats_port,)
+
+    @property
+    def first_app(self) -> str:
+        """Where viewers are sent."""
+        return self.apps[0]
+
+    @property
+    def reserve(self) -> int:
+        """Connections beside those of media."""
+        return capacity.RESERVE
+
+    def location(self, port: int) -> str:
+        """What follows a host's name in an address at this TLS port."""
+        return "" if port == firewall.HTTPS else f":{port}"
+
+    @property
+    def tls_port_of(self) -> Mapping[int, int]:
+        """Where each port in the clear redirects to."""
+        return dict(zip((self.http_port, self.ams_http_port), self.tls_ports, strict=True)) if self.tls_ports else {}
+
+    @property
+    def checks(self) -> Iterator[Check]:
+        """What every listener for HTTP must answer when all is well."""
+        for port in (self.http_port, self.ams_http_port):
+            if self.clear is Clear.REDIRECT:
+                suffix = self.location(self.tls_port_of[port])
+                yield Check(port, False, "/x", f"301 https://load-balancer{suffix}/x")
+            else:
+                yield Check(port, False, "/", f"302 http://127.0.0.1:{port}/{self.first_app}/")
+        if self.tls_ports:
+            for port in (*self.tls_ports, self.ams_http_port):
+                yield Check(port, True, "/", f"302 https://127.0.0.1:{port}/{self.first_app}/")
+        yield Check(self.stats_port, True, STATS_PATH, "401 ")
 
 
 def load_balancer(plan: ClusterPlan) -> LoadBalancer:
     """Derive the load balancer from the plan."""
     settings = plan.settings.load_balancer
-    timeouts = settings.timeouts
-    acme = plan.orders_certificates
+    timeouts, limits, tls = settings.timeouts, settings.limits, plan.settings.tls.mode
+    serve = settings.clear_http is ClearHttp.SERVE or not plan.serves_tls
 
-    def servers(nodes: tuple[Node, ...], port: int, *, backup: bool = False) -> tuple[Server, ...]:
-        return tuple(Server(node.name, str(node.address), port, backup) for node in nodes)
+    def servers(
+        first: tuple[Node, ...], then: tuple[Node, ...] = (), port: int = firewall.AMS_HTTP
+    ) -> tuple[Server, ...]:
+        return tuple(
+            Server(node.name, str(node.address), port, backup)
+            for nodes, backup in ((first, False), (then, True))
+            for node in nodes
+        )
 
-    def origins_first(port: int) -> tuple[Server, ...]:
-        return servers(plan.origins, port) + servers(plan.edges, port, backup=True)
-
+    by_role = {"origins": servers(plan.origins, plan.edges), "edges": servers(plan.edges, plan.origins)}
+    whole = capacity.max_connections(INSTANCE_TYPES[settings.instance_type].memory_gib)
     return LoadBalancer(
-        max_connections=settings.max_connections or max_connections(INSTANCE_TYPES[settings.instance_type].memory_gib),
+        max_connections=settings.max_connections or whole,
         connect_seconds=timeouts.connect_seconds,
         request_seconds=timeouts.request_seconds,
         idle_seconds=timeouts.idle_seconds,
         tunnel_minutes=timeouts.tunnel_minutes,
         drain_minutes=timeouts.drain_minutes,
         admin_cidrs=plan.settings.admin_cidrs,
-        first_app=plan.first_app,
-        redirects=(
-            Redirect("http", firewall.HTTP, to=firewall.HTTPS, acme=acme),
-            Redirect("ams-http", firewall.AMS_HTTP, to=firewall.AMS_HTTPS),
-        )
-        if plan.serves_tls
-        else (),
-        web_listeners=tuple(
-            Listener(port, plan.serves_tls)
-            for port in (
-                (firewall.HTTPS, firewall.AMS_HTTPS) if plan.serves_tls else (firewall.HTTP, firewall.AMS_HTTP)
-            )
-        ),
-        acme=acme,
+        apps=plan.settings.media.apps,
+        publish_name=settings.publish_name,
+        play_name=settings.play_name,
+        clear=Clear.SERVE if serve else Clear.REDIRECT,
+        hsts=tls in (TlsMode.LETSENCRYPT, TlsMode.PROVIDED) and not serve,
+        acme=plan.orders_certificates,
+        limits=Limits(limits.connections, limits.new_connections_per_second * 10, limits.requests_per_second * 10)
+        if limits
+        else None,
+        http_port=firewall.HTTP,
+        ams_http_port=firewall.AMS_HTTP,
+        tls_ports=(firewall.HTTPS, firewall.AMS_HTTPS) if plan.serves_tls else (),
         rtmp_port=firewall.RTMP,
+        rtmps_port=firewall.RTMPS if plan.serves_tls else None,
         stats_port=firewall.STATS,
-        web=Pool("web", servers(plan.media, firewall.AMS_HTTP)),
-        # A stream is on the node that it was published to, so playing asks where publishing goes.
-        streams=Pool("streams", origins_first(firewall.AMS_HTTP)),
-        rtmp=Pool("rtmp", origins_first(firewall.RTMP)),
+        nodes=Pool("nodes", servers(plan.media), sticky=settings.stickiness),
+        pools=(
+            *(Pool(name, held, sticky=settings.stickiness) for name, held in by_role.items()),
+            Pool("whip", by_role["origins"], Balance.RESOURCE),
+            Pool("whep", by_role["edges"], Balance.RESOURCE),
+        ),
+        rtmp=Pool("rtmp", servers(plan.origins, plan.edges, firewall.RTMP)),
+        routes=tuple(_routes(settings.publish_name, settings.play_name, clustered=plan.forms_cluster)),
+        default_pool="nodes",
     )
+
+
+def _routes(publish_name: str | None, play_name: str | None, *, clustered: bool) -> Iterator[Route]:
+    yield Route(("whip",), "whip")
+    yield Route(("whep",), "whep")
+    # Users, settings and streams are kept by origins; the dashboard is all that is no application.
+    yield Route(("rest",), "origins")
+    yield Route(("!application",), "origins")
+    yield Route(("to_origin",), "origins")
+    yield Route(("to_edge",), "edges")
+    yield Route(("stream", "reading", "from_origin"), "origins")
+    yield Route(("stream", "reading", "from_edge"), "edges")
+    # A stream is on the node that it was published to, unless the nodes are a cluster.
+    yield Route(("stream", "reading"), "edges" if clustered else "origins")
+    if publish_name:
+        yield Route(("to_publish",), "origins")
+    if play_name:
+        yield Route(("to_play",), "edges")
+    # By either kind of node one can publish and play, but an edge would fetch what is published to an origin.
+    yield Route(("websocket",), "origins")

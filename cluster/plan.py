@@ -70,6 +70,11 @@ class ClusterPlan:
         """Whether the load balancer gets its certificate from an authority by itself."""
         return self.settings.tls.mode is TlsMode.LETSENCRYPT
 
+    @property
+    def forms_cluster(self) -> bool:
+        """Whether the nodes know each other's streams. They do not: each serves what was published to it."""
+        return False
+
     @cached_property
     def first_app(self) -> str:
         """The application that viewers are sent to."""

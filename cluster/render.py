@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import jinja2
 
-from cluster import firewall, haproxy
+from cluster import capacity, firewall, haproxy
 from cluster.plan import ClusterPlan
 from cluster.settings import Settings
 
@@ -46,7 +46,7 @@ def host_ready() -> str:
 
 def haproxy_install() -> str:
     """Script: packages, the unit's drop-in, and the program that puts a file in place."""
-    return _render("haproxy/install.sh.j2", paths=haproxy)
+    return _render("haproxy/install.sh.j2", paths=haproxy, capacity=capacity)
 
 
 def self_signed_certificate(*, placeholder: bool) -> str:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from cluster import addressing, certificates, keys
+from cluster import addressing, capacity, certificates, keys
 from cluster.instance_types import INSTANCE_TYPES
 
 NAMESPACE: Final = "antmedia"
@@ -269,10 +269,11 @@ class Media(Section):
         MediaGroup, Guide("the keys count, instanceType and volumeGb", "indent these keys under edges")
     ] = MediaGroup()
     apps: Annotated[
-        tuple[Annotated[str, _matches(r"[A-Za-z][A-Za-z0-9_-]{0,62}")], ...],
-        Field(min_length=1, strict=False),
+        tuple[Annotated[str, _matches(r"(?!rest$)[A-Za-z][A-Za-z0-9_-]{0,62}")], ...],
+        Field(min_length=1, max_length=50, strict=False),
         Guide(
-            "a list of names of applications: letters, digits, - and _, the first one is where viewers are sent",
+            "a list of names of applications: letters, digits, - and _; viewers may use no others, and are sent to the "
+            "first one",
             "list at least one application that the image has, such as LiveApp",
         ),
     ] = ("LiveApp",)
@@ -300,12 +301,39 @@ class Timeouts(Section):
         int,
         Field(ge=1, le=1440),
         Guide("a whole number of minutes from 1 to 1440", "write a number without quotes"),
-    ] = 60
+    ] = 120
     drain_minutes: Annotated[
         int,
         Field(ge=1, le=1440),
         Guide("a whole number of minutes from 1 to 1440", "write a number without quotes"),
-    ] = 30
+    ] = 720
+
+
+class ClearHttp(enum.StrEnum):
+    """What HTTP without TLS is answered with, where there is TLS."""
+
+    REDIRECT = "redirect"
+    SERVE = "serve"
+
+
+class Limits(Section):
+    """What one client address may do. Many viewers may share one: an office, a mobile network."""
+
+    connections: Annotated[
+        int,
+        Field(ge=10, le=1_000_000),
+        Guide("a whole number from 10 to 1000000: connections of one address at the same time", "leave the key out"),
+    ] = 2000
+    new_connections_per_second: Annotated[
+        int,
+        Field(ge=1, le=100_000),
+        Guide("a whole number from 1 to 100000: over 10 seconds, for one address", "leave the key out"),
+    ] = 200
+    requests_per_second: Annotated[
+        int,
+        Field(ge=1, le=100_000),
+        Guide("a whole number from 1 to 100000: over 10 seconds, for one address", "leave the key out"),
+    ] = 500
 
 
 class LoadBalancer(Section):
@@ -332,6 +360,22 @@ class LoadBalancer(Section):
             "leave the key out",
         ),
     ] = None
+    clear_http: Annotated[
+        Annotated[ClearHttp, Field(strict=False)],
+        Guide("redirect or serve", "redirect sends everybody to HTTPS; serve is for players that cannot do TLS"),
+    ] = ClearHttp.REDIRECT
+    stickiness: Annotated[
+        bool,
+        Guide("true or false", "leave the key out: without stickiness logins and HLS viewer counts go wrong"),
+    ] = True
+    limits: Annotated[
+        Limits | None,
+        BeforeValidator(lambda value: None if value is False else value),
+        Guide(
+            "the keys connections, newConnectionsPerSecond and requestsPerSecond, or false for no limits",
+            "indent these keys under limits, or write limits: false",
+        ),
+    ] = Limits()
     publish_name: Annotated[
         DomainName | None, Guide("a domain name of its own for publishers, or nothing", "leave the key out")
     ] = None
@@ -420,7 +464,11 @@ class Settings(Section):
     media: Annotated[Media, Guide("the keys ami, origins, edges and apps", _SECTION)]
     load_balancer: Annotated[
         LoadBalancer,
-        Guide("the keys ami, instanceType, volumeGb, maxConnections, publishName, playName and timeouts", _SECTION),
+        Guide(
+            "the keys ami, instanceType, volumeGb, maxConnections, clearHttp, stickiness, limits, publishName, "
+            "playName and timeouts",
+            _SECTION,
+        ),
     ] = LoadBalancer()
     ssh: Annotated[
         Ssh,
@@ -512,6 +560,7 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
             if held is None:
                 guide, _, _ = _look_up(["tls", name])
                 yield Mistake(f"{NAMESPACE}:tls.{name}", "nothing", guide.may_hold, guide.remedy)
+    yield from _load_balancer_contradictions(settings)
     zone = settings.dns.zone
     for name in settings.names:
         if zone and name != zone and not name.endswith("." + zone):
@@ -521,6 +570,31 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
                 f"a zone that {name} is in",
                 "name another zone or another name, or leave dns.zone out and set the records yourself",
             )
+
+
+def _load_balancer_contradictions(settings: Settings) -> Iterator[Mistake]:
+    balancer = settings.load_balancer
+    most = capacity.max_connections(INSTANCE_TYPES[balancer.instance_type].memory_gib)
+    if balancer.max_connections and balancer.max_connections > most:
+        yield Mistake(
+            f"{NAMESPACE}:loadBalancer.maxConnections",
+            str(balancer.max_connections),
+            f"at most {most}: what the memory of a {balancer.instance_type} carries",
+            "leave the key out, or choose a larger instanceType",
+        )
+    named = {"domain": settings.domain, "loadBalancer.publishName": balancer.publish_name}
+    for key, name in (
+        ("loadBalancer.publishName", balancer.publish_name),
+        ("loadBalancer.playName", balancer.play_name),
+    ):
+        for other, held in named.items():
+            if name and other != key and held == name:
+                yield Mistake(
+                    f"{NAMESPACE}:{key}",
+                    name,
+                    f"a name that is not {other}'s: by it HAProxy tells publishers from players",
+                    "choose another name, or leave the key out",
+                )
 
 
 def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
@@ -575,15 +649,19 @@ def _look_up(location: list[int | str]) -> tuple[Guide, type[Section], bool]:
             guide = next((item for item in getattr(element, "__metadata__", ()) if isinstance(item, Guide)), guide)
             annotation = element
             continue
-        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+        if not _is_section(annotation):
             break
         section = annotation
         info = next((info for name, info in section.model_fields.items() if part in (name, info.alias)), None)
         if info is None:
             return _UNKNOWN, section, False
         guide = _guide(info) or guide
-        annotation = info.annotation
+        annotation = next((part for part in get_args(info.annotation) if _is_section(part)), info.annotation)
     return guide, section, annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def _guide(info: FieldInfo) -> Guide | None:

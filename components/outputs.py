@@ -22,6 +22,7 @@ def stack_outputs(
     return {
         "url": pulumi.Output.concat(f"http{scheme}://", name),
         "rtmpUrl": pulumi.Output.concat("rtmp://", name, f"/{app}"),
+        "rtmpsUrl": pulumi.Output.concat("rtmps://", name, f":{firewall.HTTPS}/{app}") if plan.serves_tls else None,
         "webSocketUrl": pulumi.Output.concat(f"ws{scheme}://", name, f"/{app}/websocket"),
         "statsUrl": pulumi.Output.concat("https://", name, f":{firewall.STATS}{haproxy.STATS_PATH}"),
         "loadBalancerAddress": address,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from cluster import keys, render
-from cluster.plan import plan
+from cluster.plan import ClusterPlan, plan
 from cluster.settings import NAMESPACE, SettingsError, load
 
 STACKS: Final = Path(__file__).resolve().parent.parent / "stacks"
@@ -29,6 +29,16 @@ def configuration(stack: str) -> dict[str, Any]:
     return values
 
 
+def stack_plan(stack: str) -> ClusterPlan:
+    """The plan of a stack file.
+
+    Raises:
+        FileNotFoundError: no such stack.
+        SettingsError: its configuration cannot be used.
+    """
+    return plan(load(configuration(stack), now=datetime.now(UTC)), project=NAMESPACE, stack=stack)
+
+
 def main() -> int:
     """Print the file, or what is wrong with the stack file."""
     stack, name = sys.argv[1:3]
@@ -36,7 +46,7 @@ def main() -> int:
         print(f"There is no host file {name}; there are: {', '.join(render.HOST_FILES)}.", file=sys.stderr)
         return 1
     try:
-        cluster = plan(load(configuration(stack), now=datetime.now(UTC)), project=NAMESPACE, stack=stack)
+        cluster = stack_plan(stack)
     except FileNotFoundError:
         print(f"There is no stack file stacks/Pulumi.{stack}.yaml.", file=sys.stderr)
         return 1

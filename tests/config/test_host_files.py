@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from cluster.cloud_init import cloud_config, ssh_keys
 from cluster.plan import ClusterPlan, plan
 from cluster.settings import load
 from tests.config.conftest import HaproxyCheck, TextCheck
+from tests.unit.cluster.certificates import provide
 from tests.unit.cluster.conftest import NOW, VALID
 
 USERS = "userlist stats\n    user stats password $6$0123456789abcdef$x\n"
@@ -25,7 +28,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "many administrators": {"adminCidrs": [f"203.0.113.{n}/32" for n in range(20)]},
     "the longest waits": {
         "loadBalancer": {
-            "maxConnections": 1_000_000,
+            "instanceType": "c6i.8xlarge",
+            "maxConnections": 300_000,
             "timeouts": {
                 "connectSeconds": 60,
                 "requestSeconds": 60,
@@ -36,6 +40,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
         }
     },
 }
+
+
+PROVIDED = provide([VALID["domain"]], begins=NOW - timedelta(days=1))
+MODES: dict[str, dict[str, Any]] = {
+    "letsencrypt": {"mode": "letsencrypt"},
+    "provided": {"mode": "provided", "chain": PROVIDED.chain, "key": PROVIDED.key},
+    "self-signed": {"mode": "self-signed"},
+    "none": {"mode": "none"},
+}
+BALANCERS: dict[str, dict[str, Any]] = {
+    "redirecting": {},
+    "serving the clear": {"clearHttp": "serve"},
+    "not sticky, without limits": {"stickiness": False, "limits": False},
+    "with names": {"publishName": "publish.live.example.com", "playName": "play.live.example.com"},
+}
+for tls_mode, balancer, count in itertools.product(MODES, BALANCERS, (1, 2, 50)):
+    named = balancer == "with names"
+    if tls_mode == "provided" and named:
+        continue  # its certificate is for one name
+    VARIANTS[f"{tls_mode}, {balancer}, {count} of each kind"] = {
+        "tls": MODES[tls_mode],
+        "loadBalancer": BALANCERS[balancer],
+        "media": {**VALID["media"], "origins": {"count": count}, "edges": {"count": count}},
+    }
 
 
 def cluster(**replaced: Any) -> ClusterPlan:

@@ -112,7 +112,7 @@ def test_only_ports_of_the_table_are_open_to_the_world(deploy: Callable[..., Gra
         for rule in graph.of("SecurityGroupIngressRule").values()
         if rule.get("cidrIpv4") == "0.0.0.0/0"
     }
-    assert world == {("tcp", p, p) for p in (80, 443, 1935, 5080, 5443)} | {("udp", 50000, 60000)}
+    assert world == {("tcp", p, p) for p in (80, 443, 1935, 1936, 5080, 5443)} | {("udp", 50000, 60000)}
 
 
 def test_the_default_security_group_is_closed(deploy: Callable[..., Graph]) -> None:

@@ -104,13 +104,13 @@ def prepare(directory: Path) -> Deployment:
 
 
 @contextlib.contextmanager
-def publishing(deployment: Deployment, name: str) -> Iterator[subprocess.Popen[bytes]]:
+def publishing(deployment: Deployment, name: str, base: str = STREAM) -> Iterator[subprocess.Popen[bytes]]:
     """A viewer's machine that sends a test picture until the block ends."""
     with subprocess.Popen(
         [
             sys.executable, "-m", "lab", "--lab", deployment.lab.name, "client", "--",
             "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x180:rate=15",
-            "-c:v", "libx264", "-preset", "ultrafast", "-g", "15", "-f", "flv", f"{STREAM}/{name}",
+            "-c:v", "libx264", "-preset", "ultrafast", "-g", "15", "-f", "flv", f"{base}/{name}",
         ],
         cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as sending:  # fmt: skip

@@ -18,7 +18,7 @@ from tests.lab.deployments import DOMAIN, STREAM, Deployment, frames_played, pre
 from tests.lab.labs import CHECKOUT, eventually
 
 THREE_KEYS = "ami-0ccc0000000001303"
-PUBLIC_PORTS = [80, 443, 1935, 5080, 5443]
+PUBLIC_PORTS = [80, 443, 1935, 1936, 5080, 5443]
 SCAN = (CHECKOUT / "tests/lab/scan.py").read_text()
 
 
@@ -209,7 +209,7 @@ def test_a_changed_timeout_is_a_line_in_the_preview_and_arrives_by_reload(deploy
     deployment.edit(lambda config: config["antmedia:loadBalancer"].update(timeouts={"tunnelMinutes": 90}))
     diff = deployment.pulumi("preview", "--diff", "--color", "never").stdout
     changed = [re.sub(r"\s+", " ", line).strip() for line in diff.splitlines() if "timeout tunnel" in line]
-    assert changed == ["- timeout tunnel 60m", "+ timeout tunnel 90m"]
+    assert changed == ["- timeout tunnel 120m", "+ timeout tunnel 90m"]
     with publishing(deployment, "reload") as sending:
         eventually(lambda: frames_played(deployment, f"{STREAM}/reload") > 0, True, 20)
         deployment.up()
@@ -270,7 +270,7 @@ def test_a_third_node_changes_nothing_but_what_it_must(deployment: Deployment) -
 
 def test_make_up_again_changes_nothing(deployment: Deployment) -> None:
     said = deployment.run("make", "up").stdout
-    assert re.search(r"Resources:\n\s+53 unchanged", said), said
+    assert re.search(r"Resources:\n\s+54 unchanged", said), said
 
 
 def test_make_down_leaves_nothing(deployment: Deployment) -> None:

@@ -22,7 +22,7 @@ def open_to(group: Group, peer: Peer | Group) -> set[tuple[str, int, int]]:
 
 
 def test_viewers_reach_only_the_public_ports() -> None:
-    assert open_to(Group.LOAD_BALANCER, Peer.ANYWHERE) == {("tcp", p, p) for p in (80, 443, 1935, 5080, 5443)}
+    assert open_to(Group.LOAD_BALANCER, Peer.ANYWHERE) == {("tcp", p, p) for p in (80, 443, 1935, 1936, 5080, 5443)}
     assert open_to(Group.MEDIA, Peer.ANYWHERE) == {("udp", 50000, 60000)}
 
 

@@ -2,120 +2,209 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import haproxy, render
-from cluster.plan import ClusterPlan
+from cluster import capacity, haproxy, render
+from cluster.haproxy import Balance, Pool, Route, Server, load_balancer
+from cluster.plan import ClusterPlan, plan
+from cluster.settings import load
+from tests.unit.cluster.conftest import VALID
+from tests.unit.cluster.haproxy_text import of_kind, sections
+from tools.render import stack_plan
+
+GOLDEN = Path(__file__).parent / "golden"
+Make = Callable[..., ClusterPlan]
 
 
-def sections(text: str) -> dict[str, list[str]]:
-    """haproxy.cfg as {section line: its lines}, comments dropped."""
-    found: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
-        if not line.strip() or line.strip().startswith("#"):
-            continue
-        if line[0] != " ":
-            lines = found[line] = []
-        else:
-            lines.append(line.strip())
-    return found
-
-
-def test_the_same_plan_always_gives_the_same_file(make_plan: Callable[..., ClusterPlan]) -> None:
+def test_the_same_plan_always_gives_the_same_file(make_plan: Make) -> None:
     assert render.haproxy_cfg(make_plan()) == render.haproxy_cfg(make_plan())
 
 
-def test_a_new_node_adds_one_line_to_each_pool_and_changes_no_other(make_plan: Callable[..., ClusterPlan]) -> None:
+@pytest.mark.parametrize("stack", ["lab", "dev", "prod"])
+def test_the_stacks_files_are_as_they_were_last_looked_at(stack: str) -> None:
+    expected = GOLDEN / f"{stack}.haproxy.cfg"
+    assert render.haproxy_cfg(stack_plan(stack)) == expected.read_text(), (
+        f"read the difference, then: make render STACK={stack} >{expected.relative_to(Path.cwd())}"
+    )
+
+
+def test_a_new_node_adds_one_line_to_each_pool_and_changes_no_other(make_plan: Make) -> None:
     def lines(edges: int) -> list[str]:
         media = {"ami": "ami-0123456789abcdef0", "edges": {"count": edges}}
         return render.haproxy_cfg(make_plan(media=media)).splitlines()
 
     before, after = lines(1), lines(2)
     added = [line.split()[:2] for line in after if line not in before]
-    assert added == [["server", "edge-2"]] * 3
+    pools = [pool.name for pool in every_pool(load_balancer(make_plan()))]
+    assert added == [["server", "edge-2"]] * len(pools)
     assert [line for line in after if "edge-2" not in line] == before
 
 
-def test_a_changed_timeout_changes_one_line(make_plan: Callable[..., ClusterPlan]) -> None:
+def test_a_changed_timeout_changes_one_line(make_plan: Make) -> None:
     before = render.haproxy_cfg(make_plan()).splitlines()
     after = render.haproxy_cfg(make_plan(loadBalancer={"timeouts": {"tunnelMinutes": 90}})).splitlines()
     assert [(a, b) for a, b in zip(before, after, strict=True) if a != b] == [
-        ("    timeout tunnel 60m", "    timeout tunnel 90m")
+        ("    timeout tunnel 120m", "    timeout tunnel 90m")
     ]
 
 
-def test_haproxy_cfg_holds_no_secret(make_plan: Callable[..., ClusterPlan]) -> None:
-    text = render.haproxy_cfg(make_plan())
+@given(memory_gib=st.integers(1, 1024))
+def test_connections_of_two_workers_fit_memory_and_file_limit(memory_gib: int) -> None:
+    connections = capacity.max_connections(memory_gib)
+    assert connections >= capacity.MEDIA_MINIMUM
+    assert 2 * connections * capacity.MEMORY_PER_CONNECTION_KIB <= memory_gib * 1024 * 1024 * 0.75
+    assert (connections + capacity.RESERVE) * 2 + 100 <= capacity.FILE_LIMIT
+
+
+def every_pool(lb: haproxy.LoadBalancer) -> tuple[Pool, ...]:
+    return (lb.nodes, *lb.pools, lb.rtmp)
+
+
+COUNTS = st.integers(1, 100)
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> dict[str, Any]:
+    """Settings that are right, of every kind that shapes haproxy.cfg."""
+    mode = draw(st.sampled_from(["letsencrypt", "self-signed", "none"]))
+    balancer: dict[str, Any] = {
+        "clearHttp": draw(st.sampled_from(["redirect", "serve"])),
+        "stickiness": draw(st.booleans()),
+        "limits": draw(st.sampled_from([False, {}, {"connections": 10}])),
+        "instanceType": draw(st.sampled_from(["t3.small", "c6i.8xlarge"])),
+    }
+    for name in ("publishName", "playName"):
+        if draw(st.booleans()):
+            balancer[name] = f"{name.lower()}.example.com"
+    media = {
+        **VALID["media"],
+        "origins": {"count": draw(COUNTS)},
+        "edges": {"count": draw(COUNTS)},
+        "apps": draw(st.lists(st.from_regex(r"\A(?!rest\Z)[A-Za-z][A-Za-z0-9_-]{0,9}\Z"), min_size=1, max_size=4)),
+    }
+    return {**copy.deepcopy(VALID), "tls": {"mode": mode}, "loadBalancer": balancer, "media": media}
+
+
+@given(values=configurations())
+def test_every_configuration_is_sound(values: dict[str, Any]) -> None:
+    made = plan(load(values, now=datetime(2026, 11, 22, tzinfo=UTC)), project="antmedia", stack="test")
+    lb, text = load_balancer(made), render.haproxy_cfg(made)
+    addresses = {str(node.address) for node in made.media}
+    for pool in every_pool(lb):
+        assert {server.address for server in pool.servers} == addresses, f"{pool.name} lacks a node"
+        assert any(not server.backup for server in pool.servers), f"{pool.name} has backups only"
+    binds = [words[1] for _, words in of_kind(text, "bind")]
+    assert len(binds) == len(set(binds)), "an address is bound twice"
+    backends = {name.split()[1] for name in sections(text) if name.startswith("backend")}
+    used = {words[1] for keyword in ("use_backend", "default_backend") for _, words in of_kind(text, keyword)}
+    assert used <= backends
+    assert backends - used <= {"addresses"}, "a backend that nothing leads to"
+    for section, lines in sections(text).items():
+        acls = {line.split()[1] for line in lines if line.startswith("acl ")}
+        for line in lines:
+            if line.startswith("use_backend") and "{" not in line:
+                assert {word.removeprefix("!") for word in line.split()[3:]} <= acls, f"{section}: {line}"
     assert "password" not in text
     assert "correct-horse" not in text
-
-
-def test_every_frontend_in_clear_http_redirects_to_the_port_that_speaks_tls(
-    make_plan: Callable[..., ClusterPlan],
-) -> None:
-    found = sections(render.haproxy_cfg(make_plan()))
-    assert found["frontend http from http"][-2].endswith(
-        "location https://%[req.hdr(host),host_only]%[capture.req.uri] if !acme"
-    )
-    assert found["frontend ams-http from http"][-1].endswith(
-        "location https://%[req.hdr(host),host_only]:5443%[capture.req.uri]"
+    assert ("Strict-Transport-Security max-age" in text) == (
+        values["tls"]["mode"] == "letsencrypt" and values["loadBalancer"]["clearHttp"] == "redirect"
     )
 
 
-@given(memory_gib=st.integers(1, 1024))
-def test_connections_fit_memory_and_file_limit(memory_gib: int) -> None:
-    connections = haproxy.max_connections(memory_gib)
-    assert connections * haproxy.MEMORY_PER_CONNECTION_KIB <= memory_gib * 1024 * 1024 / 2
-    assert connections * haproxy.FILES_PER_CONNECTION + 1000 <= haproxy.FILE_LIMIT
+def test_two_listeners_on_one_port_are_refused(make_plan: Make) -> None:
+    with pytest.raises(ValueError, match="two listeners on port 443"):
+        dataclasses.replace(load_balancer(make_plan()), stats_port=443)
 
 
-HOW_TO_MISTAKES = {
-    "reqadd is gone since 2.1": r"^\s*reqadd",
-    "a forged header is appended to": r"add-header X-Forwarded",
-    "$DOMAIN is not expanded": r"\$DOMAIN|\$\{",
-    "http-server-close costs half of the throughput": r"http-server-close",
-    "option forwardfor appends": r"option forwardfor",
-    "the statistics password stands in the file": r"stats auth",
-    "maxconn 2000 holds up everything at 2,000 sockets": r"maxconn 2000$",
-    "timeouts of 5 s truncate slow answers": r"timeout (client|server) 5s",
-}
+def test_a_route_to_an_unknown_pool_is_refused(make_plan: Make) -> None:
+    with pytest.raises(ValueError, match="leads to the pool nowhere"):
+        dataclasses.replace(load_balancer(make_plan()), routes=(Route(("websocket",), "nowhere"),))
 
 
-@pytest.mark.parametrize("mistake", HOW_TO_MISTAKES)
-def test_the_how_tos_mistake_is_absent(mistake: str, make_plan: Callable[..., ClusterPlan]) -> None:
-    assert not re.search(HOW_TO_MISTAKES[mistake], render.haproxy_cfg(make_plan()), re.MULTILINE)
+@pytest.mark.parametrize(("what", "second"), [("name", ("a", "10.0.0.2")), ("address", ("b", "10.0.0.1"))])
+def test_a_server_twice_in_a_pool_is_refused(what: str, second: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match=f"has the {what} .* twice"):
+        Pool("p", (Server("a", "10.0.0.1", 5080), Server(*second, 5080)))
 
 
-def test_no_port_is_bound_twice_and_no_pool_has_an_address_twice(make_plan: Callable[..., ClusterPlan]) -> None:
-    found = sections(render.haproxy_cfg(make_plan()))
-    binds = [line.split()[1] for lines in found.values() for line in lines if line.startswith("bind ")]
-    assert sorted(binds) == [":1935", ":443", ":5080", ":5443", ":6080", ":80"]
-    for name, lines in found.items():
-        servers = [line.split()[1:3] for line in lines if line.startswith("server ")]
-        assert len({n for n, _ in servers}) == len({a for _, a in servers}) == len(servers), name
+def routes_of(made: ClusterPlan) -> dict[tuple[str, ...], str]:
+    return {route.conditions: route.pool for route in load_balancer(made).routes}
 
 
-def test_publishing_and_playing_have_pools_of_their_own(make_plan: Callable[..., ClusterPlan]) -> None:
-    found = sections(render.haproxy_cfg(make_plan()))
-    assert {"backend web from http", "backend streams from http", "backend rtmp from tcp"} <= set(found)
+def test_what_is_published_goes_to_origins_and_what_is_played_to_where_it_is(make_plan: Make) -> None:
+    routes = routes_of(make_plan())
+    assert {routes[name,] for name in ("rest", "!application", "websocket", "to_origin")} == {"origins"}
+    assert (routes["whip",], routes["whep",]) == ("whip", "whep")
+    assert routes["to_edge",] == "edges"
+    assert routes["stream", "reading"] == "origins", "nodes that are no cluster have what was published to them"
 
 
-def test_every_pool_checks_liveness_by_http(make_plan: Callable[..., ClusterPlan]) -> None:
-    for name, lines in sections(render.haproxy_cfg(make_plan())).items():
-        if name.startswith("backend") and name != "backend acme from http":
-            assert any("/rest/v2/liveness" in line for line in lines), name
-            assert any(line.startswith("default-server check port 5080") for line in lines), name
+def test_names_of_their_own_lead_publishers_and_players(make_plan: Make) -> None:
+    assert ("to_play",) not in routes_of(make_plan())
+    named = {"publishName": "in.example.com", "playName": "out.example.com"}
+    routes = routes_of(make_plan(loadBalancer=named))
+    assert (routes["to_publish",], routes["to_play",]) == ("origins", "edges")
 
 
-def test_the_statistics_page_asks_for_a_login_over_tls_and_hides_the_version(
-    make_plan: Callable[..., ClusterPlan],
-) -> None:
+def test_origins_and_edges_stand_in_for_each_other(make_plan: Make) -> None:
+    pools = {pool.name: pool for pool in every_pool(load_balancer(make_plan()))}
+    preferred = dict.fromkeys(("origins", "whip", "rtmp"), "origin-1") | dict.fromkeys(("edges", "whep"), "edge-1")
+    for name, first in preferred.items():
+        assert [server.name for server in pools[name].servers if not server.backup] == [first], name
+    assert not any(server.backup for server in pools["nodes"].servers)
+    assert pools["whip"].balance is pools["whep"].balance is Balance.RESOURCE
+
+
+def test_each_node_is_checked_once_and_every_pool_goes_by_it(make_plan: Make) -> None:
+    text = render.haproxy_cfg(make_plan())
+    assert [section for section, _ in of_kind(text, "http-check")] == ["backend nodes from node"] * 2
+    for section, words in of_kind(text, "server"):
+        if section not in ("backend nodes from node", "backend acme from http", "backend tls-inside from tcp"):
+            assert f"nodes/{words[1]}" in words, section
+
+
+def test_administrators_alone_reach_what_is_no_application(make_plan: Make) -> None:
+    lines = sections(render.haproxy_cfg(make_plan(media={**VALID["media"], "apps": ["LiveApp", "Other"]})))
+    rules = lines["defaults node from http"]
+    assert "acl application path,url_dec -m reg ^/(LiveApp|Other)(/|$)" in rules
+    assert "http-request deny deny_status 403 if !application !administrator" in rules
+    for section in lines:
+        if section.startswith("backend") and section.endswith("from http"):
+            assert section.split()[1] in ("to-tls", "acme"), f"{section} serves a node without the rules"
+
+
+def disguised(path: str, make_plan: Make) -> bool:
+    """Whether the rule of haproxy.cfg takes a path (decoded) for one that seems another."""
+    rules = sections(render.haproxy_cfg(make_plan()))["defaults node from http"]
+    pattern = next(rule for rule in rules if rule.startswith("acl disguised")).split("-m reg ")[1].strip("'")
+    return re.search(pattern, path) is not None
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/LiveApp/../rest/v2", "/LiveApp/..;/rest", "/LiveApp/./rest", "//rest", "/LiveApp;x/rest", "/LiveApp\\rest",
+     "/LiveApp/rest;a=b/v2", "/LiveApp/..", "/LiveApp/;jsessionid=1/../rest", "/LiveApp/\x01"],
+)  # fmt: skip
+def test_a_path_that_seems_another_is_seen(path: str, make_plan: Make) -> None:
+    assert disguised(path, make_plan)
+
+
+@pytest.mark.parametrize("path", ["/LiveApp/", "/LiveApp/streams/a.b..c.m3u8", "/LiveApp/x;jsessionid=AB.node1"])
+def test_an_ordinary_path_is_let_pass(path: str, make_plan: Make) -> None:
+    assert not disguised(path, make_plan)
+
+
+def test_the_statistics_page_asks_for_a_login_over_tls_and_hides_the_version(make_plan: Make) -> None:
     lines = sections(render.haproxy_cfg(make_plan()))["frontend stats from http"]
     assert lines[0].startswith("bind :6080 ssl crt ")
     assert "http-request auth realm statistics unless { http_auth(stats) }" in lines
@@ -123,28 +212,56 @@ def test_the_statistics_page_asks_for_a_login_over_tls_and_hides_the_version(
 
 
 @pytest.mark.parametrize("mode", ["self-signed", "none"])
-def test_certificate_validations_are_let_in_only_where_they_are_asked_for(
-    make_plan: Callable[..., ClusterPlan], mode: str
-) -> None:
+def test_certificate_validations_are_let_in_only_where_they_are_asked_for(make_plan: Make, mode: str) -> None:
     assert "acme" in render.haproxy_cfg(make_plan())
     assert "acme" not in render.haproxy_cfg(make_plan(tls={"mode": mode}))
 
 
-def test_without_tls_viewers_are_served_in_the_clear_and_the_statistics_are_not(
-    make_plan: Callable[..., ClusterPlan],
-) -> None:
+def test_without_tls_viewers_are_served_in_the_clear_and_the_statistics_are_not(make_plan: Make) -> None:
     found = sections(render.haproxy_cfg(make_plan(tls={"mode": "none"})))
-    assert [line for line in found["frontend web from http"] if line.startswith("bind")] == ["bind :80", "bind :5080"]
+    for name, port in (("http", 80), ("ams-http", 5080)):
+        lines = found[f"frontend {name} from http"]
+        assert lines[0] == f"bind :{port}"
+        assert lines[-1] == "default_backend nodes"
+    assert "frontend tls from tcp" not in found
     assert "ssl crt" in found["frontend stats from http"][0]
-    assert "frontend http from http" not in found
 
 
-def test_settings_for_certbot_are_harmless_for_a_shell(make_plan: Callable[..., ClusterPlan]) -> None:
-    plan = make_plan(
+def test_clear_http_is_served_where_it_is_asked_for(make_plan: Make) -> None:
+    found = sections(render.haproxy_cfg(make_plan(loadBalancer={"clearHttp": "serve"})))
+    assert found["frontend http from http"][-1] == "default_backend nodes"
+    assert found["frontend ams-http from tcp"][-1] == "default_backend nodes"
+    assert "frontend tls from tcp" in found
+
+
+def test_stickiness_and_limits_can_be_switched_off(make_plan: Make) -> None:
+    assert "cookie JSESSIONID prefix nocache" in render.haproxy_cfg(make_plan())
+    text = render.haproxy_cfg(make_plan(loadBalancer={"stickiness": False, "limits": False}))
+    for word in ("JSESSIONID", " cookie ", "stick-table", "track-sc0", "429"):
+        assert word not in text, word
+
+
+def test_limits_are_counted_over_ten_seconds(make_plan: Make) -> None:
+    limits = {"connections": 50, "newConnectionsPerSecond": 3, "requestsPerSecond": 7}
+    text = render.haproxy_cfg(make_plan(loadBalancer={"limits": limits}))
+    assert "sc_conn_cur(0) gt 50 " in text
+    assert "sc_conn_rate(0) gt 30 " in text
+    assert "sc_http_req_rate(0) gt 70 " in text
+
+
+def test_media_leaves_a_reserve(make_plan: Make) -> None:
+    text = render.haproxy_cfg(make_plan(loadBalancer={"maxConnections": 5000}))
+    assert "maxconn 5500" in sections(text)["global"]
+    for listener in ("ams-http from tcp", "tls from tcp", "rtmp from tcp"):
+        assert "tcp-request connection reject if { act_conn gt 5000 }" in sections(text)[f"frontend {listener}"]
+
+
+def test_settings_for_certbot_are_harmless_for_a_shell(make_plan: Make) -> None:
+    made = make_plan(
         tls={"email": "ops@example.com", "extraNames": ["www.example.com"]},
         loadBalancer={"playName": "play.example.com"},
     )
-    assert render.acme_settings(plan.settings) == (
+    assert render.acme_settings(made.settings) == (
         "names=(live.example.com www.example.com play.example.com)\n"
         "email=ops@example.com\n"
         "directory=https://acme-v02.api.letsencrypt.org/directory\n"

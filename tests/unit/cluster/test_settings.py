@@ -72,6 +72,38 @@ def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
             "0",
             "from 1 to 1440",
         ),
+        ("loadBalancer", {"clearHttp": "both"}, "loadBalancer.clearHttp", "both", "redirect or serve"),
+        ("loadBalancer", {"stickiness": "yes"}, "loadBalancer.stickiness", "yes", "true or false"),
+        ("loadBalancer", {"limits": True}, "loadBalancer.limits", "True", "or false for no limits"),
+        (
+            "loadBalancer",
+            {"limits": {"connections": 1}},
+            "loadBalancer.limits.connections",
+            "1",
+            "from 10 to 1000000",
+        ),
+        (
+            "loadBalancer",
+            {"instanceType": "t3.small", "maxConnections": 50000},
+            "loadBalancer.maxConnections",
+            "50000",
+            "at most 19000: what the memory of a t3.small carries",
+        ),
+        (
+            "loadBalancer",
+            {"publishName": "live.example.com"},
+            "loadBalancer.publishName",
+            "live.example.com",
+            "not domain's",
+        ),
+        (
+            "loadBalancer",
+            {"publishName": "a.example.com", "playName": "a.example.com"},
+            "loadBalancer.playName",
+            "a.example.com",
+            "not loadBalancer.publishName's",
+        ),
+        ("media", {"ami": "ami-0123456789abcdef0", "apps": ["rest"]}, "media.apps[0]", "rest", "names of applications"),
         ("media", {"ami": "latest"}, "media.ami", "latest", "the id of an Ant Media Server image"),
         ("media", {"ami": "ami-0123456789abcdef0", "apps": []}, "media.apps", "[]", "a list of names"),
         ("stats", {"user": "x y", "password": "correct-horse-battery"}, "stats.user", "x y", "a login name"),
@@ -92,6 +124,11 @@ def test_a_mistake_names_key_value_and_what_it_may_hold(
 def test_a_required_key_that_is_missing_is_named(valid: dict[str, Any], key: str) -> None:
     del valid[key]
     assert mistakes(valid)[f"antmedia:{key}"].held == "nothing"
+
+
+def test_a_misspelt_key_in_a_group_that_may_be_left_out_is_answered_too(valid: dict[str, Any]) -> None:
+    found = mistakes(valid | {"loadBalancer": {"limits": {"conections": 5}}})
+    assert found["antmedia:loadBalancer.limits.conections"].remedy == "did you mean connections?"
 
 
 def test_a_misspelt_key_is_answered_with_the_nearest_one(valid: dict[str, Any]) -> None:
