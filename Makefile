@@ -66,6 +66,8 @@ check: tools ## ruff, mypy, shellcheck
 	@$(PYTHON) -m mypy .
 	@grep -lIE '^#!.*\b(ba)?sh$$' $$(git ls-files -- ':!*.j2' ':!*.py') | xargs --no-run-if-empty .venv/bin/shellcheck -x
 
-.PHONY: bench-deploy
+.PHONY: bench-lb bench-deploy
+bench-lb: machine tools ## our HAProxy configuration against the how-to's, a bare one and none
+	@$(PYTHON) -m tools.bench_lb $(ARGS)
 bench-deploy: machine tools ## how long deployments take, and how much memory the lab
 	@$(PYTHON) -m tools.bench_deploy $(ARGS)

@@ -44,14 +44,13 @@ _LOGGED: Final = {
     "listener": "%ft:%fp",
     "protocol": "%[var(txn.protocol)]",
     "method": "%[var(txn.method)]",
-    "host": "%[var(txn.host)]",
     "path": "%[var(txn.path)]",
-    "status": "%[var(txn.status)]",
+    "status": "%ST",
     "pool": "%b",
     "node": "%s",
     "wait_ms": "%Tw",
     "connect_ms": "%Tc",
-    "response_ms": "%[var(txn.response_ms)]",
+    "response_ms": "%Tr",
     "total_ms": "%Tt",
     "bytes_in": "%U",
     "bytes_out": "%B",
@@ -60,8 +59,8 @@ _LOGGED: Final = {
     "retries": "%rc",
 }
 LOG_FORMAT: Final = " ".join(f"{name}={value}" for name, value in _LOGGED.items())
-"""One line for each request, or for each connection that is no HTTP. The variables are set in HTTP backends, since
-HAProxy's own fields for HTTP cannot be used by a listener that takes several protocols."""
+"""One line for each request, or for each connection that is no HTTP. The variables are set in HTTP backends: HAProxy's
+own fields say BADREQ for a connection that is no HTTP."""
 
 ADMIN_SOCKET: Final = "/run/haproxy/admin.sock"
 MASTER_SOCKET: Final = "/run/haproxy-master.sock"
@@ -327,17 +326,17 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
 
 
 def _routes(publish_name: str | None, play_name: str | None, *, clustered: bool) -> Iterator[Route]:
+    yield Route(("to_origin",), "origins")
+    yield Route(("to_edge",), "edges")
+    # A stream is on the node that it was published to, unless the nodes are a cluster. Most requests are for streams.
+    home, other = ("edges", "origins") if clustered else ("origins", "edges")
+    yield Route(("stream", "reading", f"from_{other}"), other)
+    yield Route(("stream", "reading"), home)
     yield Route(("whip",), "whip")
     yield Route(("whep",), "whep")
     # Users, settings and streams are kept by origins; the dashboard is all that is no application.
     yield Route(("rest",), "origins")
     yield Route(("!application",), "origins")
-    yield Route(("to_origin",), "origins")
-    yield Route(("to_edge",), "edges")
-    yield Route(("stream", "reading", "from_origin"), "origins")
-    yield Route(("stream", "reading", "from_edge"), "edges")
-    # A stream is on the node that it was published to, unless the nodes are a cluster.
-    yield Route(("stream", "reading"), "edges" if clustered else "origins")
     if publish_name:
         yield Route(("to_publish",), "origins")
     if play_name:

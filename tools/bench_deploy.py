@@ -25,12 +25,12 @@ from typing import Final
 import yaml
 
 from lab.layout import Layout, layout
+from tools import bench
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 PULUMI: Final = str(CHECKOUT / "tools" / "pulumi")
 LAB: Final = str(CHECKOUT / "lab" / "lab")
 RESULTS: Final = CHECKOUT / "build" / "bench-deploy.json"
-PAGE: Final = CHECKOUT / "docs" / "benchmarks.md"
 
 PREVIEW: Final = "preview, no change"
 TARGETS: Final = {
@@ -147,9 +147,10 @@ def main() -> int:
     print(f"\n{text}\n\nevery run: {RESULTS.relative_to(CHECKOUT)}")
     if arguments.write:
         machine = f"{os.cpu_count()} processors, {platform.freedesktop_os_release()['PRETTY_NAME']}"
-        PAGE.write_text(
-            "# Benchmarks\n\nMade by `make bench-deploy ARGS=--write`; absolute times are of one machine "
-            f"({machine}, {date.today()}, {len(rounds)} rounds, warm caches), ratios are of the same round.\n\n{text}\n"
+        bench.write_section(
+            "bench-deploy",
+            f"Absolute times are of one machine ({machine}, {date.today()}, {len(rounds)} rounds, warm caches), ratios "
+            f"are of the same round.\n\n{text}",
         )
     return 0
 

@@ -71,4 +71,8 @@ def test_every_rule_has_one_other_end_and_nobody_but_the_named_gets_in(admins: l
 
 def test_without_tls_no_port_for_it_is_open(make_plan: Callable[..., ClusterPlan]) -> None:
     with_tls = {rule.key for rule in rules(make_plan())}
-    assert with_tls - {rule.key for rule in rules(make_plan(tls={"mode": "none"}))} == {"lb-https", "lb-ams-https"}
+    assert with_tls - {rule.key for rule in rules(make_plan(tls={"mode": "none"}))} == {
+        "lb-https",
+        "lb-ams-https",
+        "lb-rtmps",
+    }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import posixpath
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -177,7 +179,10 @@ def test_administrators_alone_reach_what_is_no_application(make_plan: Make) -> N
     lines = sections(render.haproxy_cfg(make_plan(media={**VALID["media"], "apps": ["LiveApp", "Other"]})))
     rules = lines["defaults node from http"]
     assert "acl application path,url_dec -m reg ^/(LiveApp|Other)(/|$)" in rules
-    assert "http-request deny deny_status 403 if !application !administrator" in rules
+    # In this order: what is plain or an administrator's passes, and what is left is looked at closely.
+    last = ["http-request allow if administrator", "http-request deny deny_status 403 if !application",
+            "http-request deny deny_status 403 if application_rest"]  # fmt: skip
+    assert [rule for rule in rules if rule in last] == last
     for section in lines:
         if section.startswith("backend") and section.endswith("from http"):
             assert section.split()[1] in ("to-tls", "acme"), f"{section} serves a node without the rules"
@@ -197,6 +202,36 @@ def disguised(path: str, make_plan: Make) -> bool:
 )  # fmt: skip
 def test_a_path_that_seems_another_is_seen(path: str, make_plan: Make) -> None:
     assert disguised(path, make_plan)
+    assert not plain(path, make_plan)
+
+
+def plain(path: str, make_plan: Make) -> bool:
+    """Whether the rule of haproxy.cfg lets a path pass without a closer look."""
+    rules = sections(render.haproxy_cfg(make_plan()))["defaults node from http"]
+    (pattern,) = (rule.split()[5] for rule in rules if rule.startswith("http-request allow if { path_reg "))
+    return re.search(pattern, path) is not None
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/rest/v2/version", "/index.html", "/LiveApp/rest", "/LiveApp/rest/v2", "/LiveApp/%72est", "/LiveApp%2frest",
+     "/LiveAppX/", "/LiveApp", "/x/LiveApp/", "/LiveApp/%2e%2e/rest", "/LiveApp/a//b", "/LiveApp/.well-known"],
+)  # fmt: skip
+def test_only_plain_paths_of_viewers_pass_without_a_closer_look(path: str, make_plan: Make) -> None:
+    assert not plain(path, make_plan)
+    assert plain("/LiveApp/", make_plan)
+    assert plain("/LiveApp/streams/a_b-c.d~1/x.m3u8", make_plan)
+    assert plain("/LiveApp/restful", make_plan)
+
+
+@given(path=st.from_regex(r"\A/[A-Za-z0-9_/.,~=:@+;%\\-]*\Z"))
+def test_no_plain_path_is_another_one_for_a_node(path: str) -> None:
+    made = plan(load(copy.deepcopy(VALID), now=datetime(2026, 11, 22, tzinfo=UTC)), project="p", stack="s")
+    for tried in (path, f"/LiveApp{path}", f"/LiveApp{path}rest/v2"):
+        if plain(tried, lambda: made):
+            as_a_node_reads_it = posixpath.normpath(unquote(tried).split(";")[0]).split("/")
+            assert as_a_node_reads_it[1] == "LiveApp"
+            assert as_a_node_reads_it[2:3] != ["rest"]
 
 
 @pytest.mark.parametrize("path", ["/LiveApp/", "/LiveApp/streams/a.b..c.m3u8", "/LiveApp/x;jsessionid=AB.node1"])
