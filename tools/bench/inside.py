@@ -208,14 +208,14 @@ def requests_per_second(url: str, seconds: int, connections: int, *, new: bool) 
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """The median's 95 % interval, by the binomial distribution of ranks."""
+    """The median's 95 % interval: from rank to rank, by the binomial distribution; all values when there are few."""
     ordered, n = sorted(values), len(values)
-    below = 0.0
-    for rank in range(n):
+    rank, below = 0, 0.5**n
+    while below <= 0.025 and rank < n // 2:
+        rank += 1
         below += math.comb(n, rank) / 2**n
-        if below > 0.025:
-            return ordered[max(rank - 0, 0)], ordered[n - 1 - rank]
-    return ordered[0], ordered[-1]
+    lowest = max(rank - 1, 0)
+    return ordered[lowest], ordered[n - 1 - lowest]
 
 
 def compare(job: dict[str, Any]) -> dict[str, Any]:
@@ -380,4 +380,5 @@ def main() -> None:
     os._exit(0)  # every process here ends with its namespace
 
 
-main()
+if __name__ == "__main__":
+    main()
