@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from cluster import keys, render
 from cluster.plan import ClusterPlan, plan
@@ -26,7 +30,24 @@ def configuration(stack: str) -> dict[str, Any]:
     values = {key.removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if key.startswith(NAMESPACE)}
     values["ssh"] = {"privateKey": keys.new_private_key(), "hostKey": keys.new_private_key()}
     values["stats"] = {**(values.get("stats") or {}), "password": "not-the-real-one"}
+    if isinstance(tls := values.get("tls"), dict) and tls.keys() >= {"chain", "key"}:
+        values["tls"] = {**tls, **_certificate(values)}
     return values
+
+
+def _certificate(values: dict[str, Any]) -> dict[str, str]:
+    """A chain and a key that fit the stack's names."""
+    balancer = values.get("loadBalancer") or {}
+    more = values["tls"].get("extraNames") or []
+    names = [values.get("domain"), *more, balancer.get("publishName"), balancer.get("playName")]
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "not the real one")])
+    subject = x509.SubjectAlternativeName([x509.DNSName(name) for name in names if isinstance(name, str)])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=2))
+    chain = made.add_extension(subject, critical=False).sign(key, hashes.SHA256())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return {"chain": chain.public_bytes(Encoding.PEM).decode(), "key": secret.decode()}
 
 
 def stack_plan(stack: str) -> ClusterPlan:
