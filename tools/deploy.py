@@ -13,7 +13,7 @@ CHECKOUT: Final = Path(__file__).resolve().parent.parent
 PULUMI: Final = str(CHECKOUT / "tools" / "pulumi")
 LAB: Final = str(CHECKOUT / "lab" / "lab")
 
-SHOWN: Final = ("url", "rtmpUrl", "webSocketUrl", "statsUrl", "loadBalancerAddress")
+SHOWN: Final = ("url", "rtmpUrl", "rtmpsUrl", "webSocketUrl", "statsUrl", "loadBalancerAddress")
 
 
 def is_lab_stack(stack: str) -> bool:
@@ -39,7 +39,7 @@ def up(stack: str) -> int:
 def closing_words(outputs: dict[str, Any]) -> str:
     """The addresses, and a command each to publish, to play and to look."""
     stream = f"{outputs['rtmpUrl']}/stream1"
-    rows = [f"  {name:20} {outputs[name]}" for name in SHOWN]
+    rows = [f"  {name:20} {outputs[name]}" for name in SHOWN if outputs.get(name)]
     return "\n".join(
         [
             *rows,

@@ -132,3 +132,4 @@ def test_the_closing_words_say_how_to_publish_and_to_play() -> None:
     assert "flv <rtmpUrl>/stream1" in text
     assert "ffmpeg -i <rtmpUrl>/stream1" in text
     assert all(f"<{name}>" in text for name in deploy.SHOWN)
+    assert "rtmps" not in deploy.closing_words({**outputs, "rtmpsUrl": None}), "there is none without TLS"
