@@ -100,7 +100,7 @@ def test_every_stack_file_in_the_project_renders_without_engine_or_credentials(s
         text=True,
         check=True,
     )
-    assert "frontend web" in shown.stdout
+    assert "frontend tls" in shown.stdout
 
 
 def test_the_labs_stack_differs_from_the_others_in_values_only() -> None:
