@@ -42,9 +42,10 @@ CURVES: Final = ("X25519MLKEM768", "X25519", "prime256v1", "secp384r1")
 _LOGGED: Final = {
     "client": "%ci:%cp",
     "listener": "%ft:%fp",
-    "protocol": "%[var(txn.protocol)]",
-    "method": "%[var(txn.method)]",
-    "path": "%[var(txn.path)]",
+    "protocol": "%HV",
+    "media": "%[var(txn.media)]",
+    "method": "%HM",
+    "path": "%HPO",
     "status": "%ST",
     "pool": "%b",
     "node": "%s",
@@ -59,8 +60,8 @@ _LOGGED: Final = {
     "retries": "%rc",
 }
 LOG_FORMAT: Final = " ".join(f"{name}={value}" for name, value in _LOGGED.items())
-"""One line for each request, or for each connection that is no HTTP. The variables are set in HTTP backends: HAProxy's
-own fields say BADREQ for a connection that is no HTTP."""
+"""One line for each request, or for each connection that is no HTTP: `media` is then rtmp or rtmps, and HAProxy says
+BADREQ where protocol, method and path would be. For a WebSocket `media` is websocket."""
 
 ADMIN_SOCKET: Final = "/run/haproxy/admin.sock"
 MASTER_SOCKET: Final = "/run/haproxy-master.sock"
@@ -326,10 +327,12 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
 
 
 def _routes(publish_name: str | None, play_name: str | None, *, clustered: bool) -> Iterator[Route]:
+    # A stream is on the node that it was published to, unless the nodes are a cluster.
+    home, other = ("edges", "origins") if clustered else ("origins", "edges")
+    # Nearly every request: decided first.
+    yield Route(("stream", "reading", "!with_wish"), home)
     yield Route(("to_origin",), "origins")
     yield Route(("to_edge",), "edges")
-    # A stream is on the node that it was published to, unless the nodes are a cluster. Most requests are for streams.
-    home, other = ("edges", "origins") if clustered else ("origins", "edges")
     yield Route(("stream", "reading", f"from_{other}"), other)
     yield Route(("stream", "reading"), home)
     yield Route(("whip",), "whip")

@@ -194,6 +194,7 @@ def ask(path: str, command: str) -> str:
         opened.settimeout(60)
         opened.connect(path)
         opened.sendall(command.encode() + b"\n")
+        opened.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: opened.recv(65536), b"")).decode()
 
 
