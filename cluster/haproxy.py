@@ -107,13 +107,6 @@ TLS_SOCKET: Final = "abns@antmedia-tls"
 """Leads from the port that takes clear HTTP and TLS to the listener for TLS, inside HAProxy."""
 
 
-class Clear(enum.StrEnum):
-    """What HTTP without TLS is answered with."""
-
-    REDIRECT = "redirect"
-    SERVE = "serve"
-
-
 @dataclass(frozen=True)
 class Server:
     """A media node in a pool. A backup takes traffic only when every other one is down."""
@@ -196,7 +189,7 @@ class LoadBalancer:
     apps: tuple[str, ...]
     publish_name: str | None
     play_name: str | None
-    clear: Clear
+    clear: ClearHttp
     hsts: bool
     acme: bool
     """Whether certificates are validated through this load balancer."""
@@ -263,7 +256,7 @@ class LoadBalancer:
     def checks(self) -> Iterator[Check]:
         """What every listener for HTTP must answer when all is well."""
         for port in (self.http_port, self.ams_http_port):
-            if self.clear is Clear.REDIRECT:
+            if self.clear is ClearHttp.REDIRECT:
                 suffix = self.location(self.tls_port_of[port])
                 yield Check(port, False, "/x", f"301 https://load-balancer{suffix}/x")
             else:
@@ -302,7 +295,7 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
         apps=plan.settings.media.apps,
         publish_name=settings.publish_name,
         play_name=settings.play_name,
-        clear=Clear.SERVE if serve else Clear.REDIRECT,
+        clear=ClearHttp.SERVE if serve else ClearHttp.REDIRECT,
         hsts=tls in (TlsMode.LETSENCRYPT, TlsMode.PROVIDED) and not serve,
         acme=plan.orders_certificates,
         limits=Limits(limits.connections, limits.new_connections_per_second * 10, limits.requests_per_second * 10)
