@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-MEMORY_PER_CONNECTION_KIB: Final = 40
-"""HAProxy takes 20 KiB for a WSS connection (docs/benchmarks.md); as much again is left for the kernel's buffers."""
+MEMORY_PER_CONNECTION_KIB: Final = 60
+"""HAProxy takes 37 KiB for an idle WSS connection (docs/benchmarks.md); the rest is for the kernel's buffers."""
 
 WORKERS: Final = 2
 """After a reload the old worker keeps its streams while the new one may fill up: memory is counted for both."""

@@ -284,6 +284,12 @@ def test_limits_are_counted_over_ten_seconds(make_plan: Make) -> None:
     assert "sc_http_req_rate(0) gt 70 " in text
 
 
+def test_a_reload_loses_no_request_on_any_listener_for_http(make_plan: Make) -> None:
+    found = sections(render.haproxy_cfg(make_plan()))
+    for section in ("defaults http from common", "frontend tls from tcp", "frontend ams-http from tcp"):
+        assert "option idle-close-on-response" in found[section], section
+
+
 def test_media_leaves_a_reserve(make_plan: Make) -> None:
     text = render.haproxy_cfg(make_plan(loadBalancer={"maxConnections": 5000}))
     assert "maxconn 5500" in sections(text)["global"]

@@ -87,7 +87,7 @@ def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
             {"instanceType": "t3.small", "maxConnections": 50000},
             "loadBalancer.maxConnections",
             "50000",
-            "at most 19000: what the memory of a t3.small carries",
+            "at most 13000: what the memory of a t3.small carries",
         ),
         (
             "loadBalancer",
