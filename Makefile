@@ -14,9 +14,11 @@ PYTEST := $(PYTHON) -m pytest
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.PHONY: machine
+.PHONY: machine machine-for-tests
 machine:
 	@python3 tools/machine.py
+machine-for-tests:
+	@python3 tools/machine.py test
 
 .PHONY: tools
 tools: ## the tool chain: Pulumi, its plugins, the Python environment
@@ -45,7 +47,7 @@ render: ## a host's file as the stack file makes it (STACK=prod FILE=haproxy.cfg
 	@$(PYTHON) -m tools.render $(STACK) $(FILE)
 
 .PHONY: test test-unit test-config test-graph test-engine test-lab
-test: machine tools ## every test
+test: machine-for-tests tools ## every test
 	@python3 tools/toolchain.py test
 	@$(PYTEST) tests -n 4 --dist loadfile $(ARGS)
 test-unit: tools ## pure functions
@@ -56,7 +58,7 @@ test-graph: tools ## the resource graph under a recording mock
 	@$(PYTEST) tests/graph $(ARGS)
 test-engine: machine tools ## the real engine before the emulated EC2 API
 	@$(PYTEST) tests/engine $(ARGS)
-test-lab: machine tools ## real hosts
+test-lab: machine-for-tests tools ## real hosts
 	@$(PYTEST) tests/lab $(ARGS)
 
 .PHONY: check

@@ -277,8 +277,8 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
         first: tuple[Node, ...], then: tuple[Node, ...] = (), port: int = firewall.AMS_HTTP
     ) -> tuple[Server, ...]:
         return tuple(
-            Server(node.name, str(node.address), port, backup)
-            for nodes, backup in ((first, False), (then, True))
+            Server(node.name, str(node.address), port, backup=bool(first) and nodes is then)
+            for nodes in (first, then)
             for node in nodes
         )
 

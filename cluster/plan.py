@@ -111,7 +111,9 @@ def plan(settings: Settings, *, project: str, stack: str) -> ClusterPlan:
     media, balancer = settings.media, settings.load_balancer
     origins, edges = (
         tuple(node(role, n, media.ami, group.instance_type, group.volume_gb) for n in range(1, group.count + 1))
-        for role, group in ((Role.ORIGIN, media.origins), (Role.EDGE, media.edges))
+        if group
+        else ()
+        for role, group in ((Role.ORIGIN, media.origins), (Role.EDGE, media.edge_group))
     )
     return ClusterPlan(
         project=project,

@@ -74,6 +74,13 @@ def haproxy_stats_login() -> str:
     return _render("haproxy/stats-login.sh.j2", paths=haproxy)
 
 
+def first_administrator(plan: ClusterPlan) -> str:
+    """Script: the first user of each node's dashboard; main reads two lines, e-mail address and password."""
+    return _render(
+        "media/administrator.sh.j2", nodes=plan.media, port=firewall.AMS_HTTP, health_path=haproxy.HEALTH_PATH
+    )
+
+
 def haproxy_configure() -> str:
     """Script: the haproxy.cfg that main reads, checked, moved into place, reloaded, rolled back if it fails."""
     return _render("haproxy/configure.sh.j2", paths=haproxy)
@@ -94,6 +101,7 @@ HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "provided.sh": lambda _: provided_certificate(),
     "certbot.sh": lambda _: acme_certificate(),
     "stats-login.sh": lambda _: haproxy_stats_login(),
+    "administrator.sh": first_administrator,
     "configure.sh": lambda _: haproxy_configure(),
 }
 """What `make render FILE=…` can show."""

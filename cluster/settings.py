@@ -241,6 +241,13 @@ class Network(Section):
     ] = 2
 
 
+class Edition(enum.StrEnum):
+    """Which Ant Media Server the image has."""
+
+    ENTERPRISE = "enterprise"
+    COMMUNITY = "community"
+
+
 class MediaGroup(Section):
     """Media nodes of one role."""
 
@@ -252,6 +259,13 @@ class MediaGroup(Section):
 class Media(Section):
     """The Ant Media Server nodes."""
 
+    edition: Annotated[
+        Annotated[Edition, Field(strict=False)],
+        Guide(
+            "enterprise or community",
+            "Enterprise has WebRTC at scale and can be a cluster; Community is one node, an origin without edges",
+        ),
+    ] = Edition.ENTERPRISE
     ami: Annotated[
         str,
         _matches(_AMI_ID),
@@ -277,6 +291,11 @@ class Media(Section):
             "list at least one application that the image has, such as LiveApp",
         ),
     ] = ("LiveApp",)
+
+    @property
+    def edge_group(self) -> MediaGroup | None:
+        """The edges that are to exist; None where there are none."""
+        return None if self.edition is Edition.COMMUNITY else self.edges
 
 
 class Timeouts(Section):
@@ -426,6 +445,30 @@ class Stats(Section):
     ]
 
 
+class Administrator(Section):
+    """The first user of Ant Media Server's dashboard: whoever makes it first owns the server, so the deployment does.
+
+    A group of its own, as `ssh` and `stats` are: the engine calls a whole group secret when one of its keys is.
+    """
+
+    email: Annotated[
+        str,
+        AfterValidator(_email),
+        Guide(
+            "an e-mail address: the login name of the dashboard",
+            "leave the key out, or give an address; Ant Media Server reports it to its maker",
+        ),
+    ] = "admin@antmedia.invalid"
+    password: Annotated[
+        SecretStr,
+        AfterValidator(_password),
+        Guide(
+            "12 to 128 printable ASCII characters without spaces, as a secret",
+            "let `make new-stack STACK=…` make it",
+        ),
+    ]
+
+
 _SECTION = "indent its keys under it"
 
 
@@ -461,7 +504,7 @@ class Settings(Section):
     tls: Annotated[Tls, Guide("the keys mode, email, extraNames, acmeDirectory, chain and key", _SECTION)] = Tls()
     dns: Annotated[Dns, Guide("the key zone", _SECTION)] = Dns()
     network: Annotated[Network, Guide("the keys cidr and zones", _SECTION)] = Network()
-    media: Annotated[Media, Guide("the keys ami, origins, edges and apps", _SECTION)]
+    media: Annotated[Media, Guide("the keys edition, ami, origins, edges and apps", _SECTION)]
     load_balancer: Annotated[
         LoadBalancer,
         Guide(
@@ -475,6 +518,9 @@ class Settings(Section):
         Guide("the secrets privateKey and hostKey", "let `make new-stack STACK=…` make them"),
     ]
     stats: Annotated[Stats, Guide("the key user and the secret password", "let `make new-stack STACK=…` make it")]
+    administrator: Annotated[
+        Administrator, Guide("the key email and the secret password", "let `make new-stack STACK=…` make it")
+    ]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -561,6 +607,7 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
                 guide, _, _ = _look_up(["tls", name])
                 yield Mistake(f"{NAMESPACE}:tls.{name}", "nothing", guide.may_hold, guide.remedy)
     yield from _load_balancer_contradictions(settings)
+    yield from _edition_contradictions(settings.media)
     zone = settings.dns.zone
     for name in settings.names:
         if zone and name != zone and not name.endswith("." + zone):
@@ -569,6 +616,23 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
                 zone,
                 f"a zone that {name} is in",
                 "name another zone or another name, or leave dns.zone out and set the records yourself",
+            )
+
+
+def _edition_contradictions(media: Media) -> Iterator[Mistake]:
+    if media.edition is not Edition.COMMUNITY:
+        return
+    why = "Ant Media Server's Community Edition cannot form a cluster, so a stream would be on one node alone"
+    for key, held, may_hold in (
+        ("origins.count", media.origins.count if media.origins.count > 1 else None, "1"),
+        ("edges", "a group of keys" if "edges" in media.model_fields_set else None, "nothing"),
+    ):
+        if held:
+            yield Mistake(
+                f"{NAMESPACE}:media.{key}",
+                str(held),
+                f"{may_hold} with edition community: {why}",
+                f"{'set it to 1' if may_hold == '1' else 'remove it'}, or set media.edition to enterprise",
             )
 
 

@@ -57,6 +57,9 @@ class LoadBalancer(pulumi.ComponentResource):
         )
 
         login = pulumi.Output.secret(f"{settings.stats.user}\n{settings.stats.password.get_secret_value()}\n")
+        administrator = pulumi.Output.secret(
+            f"{settings.administrator.email}\n{settings.administrator.password.get_secret_value()}\n"
+        )
         config = render.haproxy_cfg(plan)
         certificate = _certificate_step(plan, address)
         steps = [
@@ -64,6 +67,13 @@ class LoadBalancer(pulumi.ComponentResource):
             Step("install", render.haproxy_install()),
             certificate,
             Step("stats-login", render.haproxy_stats_login(), text=login),
+            # Before a configuration that leads to the nodes.
+            Step(
+                "administrator",
+                render.first_administrator(plan),
+                text=administrator,
+                triggers=list(args.media_instance_ids.values()),
+            ),
             Step("configure", render.haproxy_configure(), text=config),
         ]
         if store:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Have the Debian packages that the lab and the tests need: found, or installed with apt-get. Standard library only.
+"""Have the Debian packages that the lab needs: found, or installed with apt-get. Standard library only.
 
-Needs root, as the lab does: it makes network namespaces and boots hosts.
+`machine.py test` has those of the tests too. Needs root, as the lab does: it makes network namespaces and boots hosts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 PROGRAMS: Final = {
@@ -25,13 +26,19 @@ PROGRAMS: Final = {
 }
 """Program: the Debian package that has it."""
 
+TEST_PROGRAMS: Final = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
+}
+"""A browser, and what drives it."""
+
 MODULES: Final = {"ensurepip": "python3-venv"}
 """Module of the system's Python: the Debian package that has it."""
 
 
-def missing() -> list[str]:
+def missing(wanted: Mapping[str, str]) -> list[str]:
     """The packages that have to be installed, in order."""
-    programs = {package for program, package in PROGRAMS.items() if shutil.which(program) is None}
+    programs = {package for program, package in wanted.items() if shutil.which(program) is None}
     modules = {package for module, package in MODULES.items() if importlib.util.find_spec(module) is None}
     return sorted(programs | modules)
 
@@ -44,7 +51,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    packages = missing()
+    packages = missing(PROGRAMS | TEST_PROGRAMS if sys.argv[1:] == ["test"] else PROGRAMS)
     if not packages:
         return 0
     names = " ".join(packages)

@@ -29,7 +29,8 @@ def configuration(stack: str) -> dict[str, Any]:
     config = (yaml.safe_load((STACKS / f"Pulumi.{stack}.yaml").read_text()) or {}).get("config") or {}
     values = {key.removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if key.startswith(NAMESPACE)}
     values["ssh"] = {"privateKey": keys.new_private_key(), "hostKey": keys.new_private_key()}
-    values["stats"] = {**(values.get("stats") or {}), "password": "not-the-real-one"}
+    for group in ("stats", "administrator"):
+        values[group] = {**(values.get(group) or {}), "password": "not-the-real-one"}
     if isinstance(tls := values.get("tls"), dict) and tls.keys() >= {"chain", "key"}:
         values["tls"] = {**tls, **_certificate(values)}
     return values

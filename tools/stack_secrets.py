@@ -19,6 +19,7 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "antmedia:ssh.privateKey": keys.new_private_key,
     "antmedia:ssh.hostKey": keys.new_private_key,
     "antmedia:stats.password": lambda: secrets.token_urlsafe(18),
+    "antmedia:administrator.password": lambda: secrets.token_urlsafe(18),
 }
 """By the path of the key in the stack's configuration."""
 

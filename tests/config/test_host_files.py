@@ -24,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without a domain": {"domain": None, "tls": {"mode": "self-signed"}},
     "without TLS": {"tls": {"mode": "none"}},
     "many nodes": {"media": {**VALID["media"], "origins": {"count": 100}, "edges": {"count": 100}}},
+    "Community Edition": {"media": {**VALID["media"], "edition": "community"}},
     "three zones": {"network": {"zones": 3, "cidr": "10.1.0.0/20"}},
     "many administrators": {"adminCidrs": [f"203.0.113.{n}/32" for n in range(20)]},
     "the longest waits": {

@@ -21,6 +21,7 @@ from tests.unit.cluster.conftest import NOW
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "correct-horse-battery"
+ADMINISTRATOR = "battery-horse-correct"
 PRIVATE_KEY = keys.new_private_key()
 HOST_KEY = keys.new_private_key()
 
@@ -32,6 +33,7 @@ def configuration(**replaced: Any) -> dict[str, Any]:
         "media": {"ami": "ami-0123456789abcdef0"},
         "ssh": {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY},
         "stats": {"password": PASSWORD},
+        "administrator": {"password": ADMINISTRATOR},
         **replaced,
     }
 
@@ -80,7 +82,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Graph]]:
         graph = graph or Graph()
         pulumi.runtime.set_mocks(graph, project="antmedia", stack="test", preview=False)
         config = {f"antmedia:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-        pulumi.runtime.set_all_config(config, ["antmedia:ssh", "antmedia:stats"])
+        pulumi.runtime.set_all_config(config, ["antmedia:ssh", "antmedia:stats", "antmedia:administrator"])
         monkeypatch.setattr(pulumi, "export", lambda name, value: graph.outputs.__setitem__(name, value))
 
         @pulumi.runtime.test  # type: ignore[untyped-decorator]
@@ -177,7 +179,7 @@ def test_a_cluster_over_three_zones_has_a_subnet_in_each(deploy: Callable[..., G
 
 def test_the_steps_on_the_load_balancer_are_pinned_to_its_host_key(deploy: Callable[..., Graph]) -> None:
     steps = deploy(configuration()).of("Command")
-    names = ("ready", "install", "certificate", "stats-login", "configure", "certbot", "verify")
+    names = ("ready", "install", "certificate", "stats-login", "administrator", "configure", "certbot", "verify")
     assert list(steps) == [f"lb-1-{name}" for name in names]
     for name, step in steps.items():
         connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
@@ -194,9 +196,9 @@ def test_secrets_reach_hosts_by_standard_input_or_marked_as_secret_only(deploy: 
                 assert key in ("stdin", "userData", "connection"), f"{resource.name}.{key}"
                 continue
             text = json.dumps(value, default=str)
-            assert PASSWORD not in text, f"{resource.name}.{key}"
-            assert "OPENSSH PRIVATE KEY" not in text, f"{resource.name}.{key}"
-    assert seen == 3 + 7 + 1, "user data of each host, the connection of each step, the statistics login"
+            for secret in (PASSWORD, ADMINISTRATOR, "OPENSSH PRIVATE KEY"):
+                assert secret not in text, f"{resource.name}.{key}"
+    assert seen == 3 + 8 + 2, "user data of each host, the connection of each step, the two logins"
 
 
 def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
@@ -210,6 +212,7 @@ def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
     assert outputs["certificate"] == {"mode": "letsencrypt", "names": ["live.example.com"]}
     assert set(outputs["nodes"]) == {"lb-1", "origin-1", "edge-1"}
     assert PASSWORD not in json.dumps(outputs)
+    assert ADMINISTRATOR not in json.dumps(outputs)
 
 
 def test_without_a_domain_the_address_serves(deploy: Callable[..., Graph]) -> None:
@@ -219,6 +222,11 @@ def test_without_a_domain_the_address_serves(deploy: Callable[..., Graph]) -> No
     assert outputs["url"] == "https://198.51.100.1"
     assert outputs["certificate"] == {"mode": "self-signed", "names": ["198.51.100.1"]}
     assert outputs.get("dnsRecordToSet") is None
+
+
+def test_the_community_edition_is_one_media_node(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(media={"ami": "ami-0123456789abcdef0", "edition": "community"}))
+    assert set(graph.of("Instance")) == {"lb-1", "origin-1"}
 
 
 def test_bad_settings_register_nothing(deploy: Callable[..., Graph]) -> None:

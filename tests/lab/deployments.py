@@ -31,6 +31,7 @@ class Deployment:
 
     lab: labs.Lab
     checkout: Path
+    stack: str = "lab"
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """A command of the project, from its top folder."""
@@ -42,8 +43,12 @@ class Deployment:
         return done
 
     def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`tools/pulumi ARGUMENTS -s lab`."""
-        return self.run("tools/pulumi", *arguments, "-s", "lab", check=check)
+        """`tools/pulumi ARGUMENTS -s STACK`."""
+        return self.run("tools/pulumi", *arguments, "-s", self.stack, check=check)
+
+    def make_up(self) -> str:
+        """`make up` of the stack; what it printed."""
+        return self.run("make", "up", f"STACK={self.stack}").stdout
 
     def up(self) -> str:
         return self.pulumi("up", "--yes", "--skip-preview", "--color", "never").stdout
@@ -52,9 +57,15 @@ class Deployment:
         found: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json").stdout)
         return found
 
+    def password(self, group: str) -> str:
+        """A password of the stack: `stats` or `administrator`."""
+        config = json.loads(self.pulumi("config", "--show-secrets", "--json").stdout)
+        found: str = json.loads(config[f"antmedia:{group}"]["value"])["password"]
+        return found
+
     def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Change the stack file as a person would."""
-        file = self.checkout / "stacks" / "Pulumi.lab.yaml"
+        file = self.checkout / "stacks" / f"Pulumi.{self.stack}.yaml"
         content = yaml.safe_load(file.read_text())
         change(content["config"])
         file.write_text(yaml.safe_dump(content))
@@ -89,7 +100,7 @@ def _found(pattern: str, text: str) -> str:
     return match[1]
 
 
-def prepare(directory: Path) -> Deployment:
+def prepare(directory: Path, stack: str = "lab") -> Deployment:
     """A copy of the checkout, so that tests can edit the stack file as a person would, and a name for a lab."""
     checkout = directory / "antmedia"
     tracked = subprocess.run(
@@ -100,7 +111,7 @@ def prepare(directory: Path) -> Deployment:
         if (CHECKOUT / name).exists():
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, checkout / name, follow_symlinks=False)
-    return Deployment(labs.Lab(f"t-{secrets.token_hex(3)}"), checkout)
+    return Deployment(labs.Lab(f"t-{secrets.token_hex(3)}"), checkout, stack)
 
 
 @contextlib.contextmanager

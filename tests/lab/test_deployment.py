@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment,
     # An image with three types of host key, as stock images are: the pinned one must be found among them.
     deployment.edit(lambda config: config["antmedia:loadBalancer"].update(ami=THREE_KEYS))
     try:
-        yield deployment, deployment.run("make", "up").stdout
+        yield deployment, deployment.make_up()
     finally:
         deployment.lab.down()
 
@@ -95,12 +95,13 @@ def test_both_nodes_take_requests(deployment: Deployment) -> None:
 def test_a_dashboard_login_stays_on_one_node(deployment: Deployment) -> None:
     rest = f"https://{DOMAIN}/rest/v2"
     curl = "curl -sk -m 5 -b $jar -c $jar"
-    user = """-H 'Content-Type: application/json' -d '{"email": "a@example.com", "password": "a-password"}'"""
+    user = json.dumps({"email": "admin@antmedia.invalid", "password": deployment.password("administrator")})
+    login = f"{curl} -H 'Content-Type: application/json' --data-binary @- -o /dev/null {rest}/users/authenticate"
     answers = deployment.lab.admin(
         "sh", "-c",
-        f"jar=$(mktemp); {curl} {user} -o /dev/null {rest}/users/initial; "
-        f"{curl} {user} -o /dev/null {rest}/users/authenticate; "
+        f"jar=$(mktemp); {login}; "
         f"for i in 1 2 3 4 5 6; do {curl} -o /dev/null -w '%{{http_code}} ' {rest}/version; done; rm $jar",
+        stdin=user,
     ).stdout  # fmt: skip
     assert answers.split() == ["200"] * 6
     without = deployment.lab.admin("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", f"{rest}/version").stdout
@@ -166,8 +167,7 @@ def test_webrtc_media_reaches_nodes_and_other_datagrams_do_not(deployment: Deplo
 
 def test_statistics_are_for_administrators_with_the_password_over_tls(deployment: Deployment) -> None:
     url = deployment.outputs()["statsUrl"]
-    config = json.loads(deployment.pulumi("config", "--show-secrets", "--json").stdout)
-    password = json.loads(config["antmedia:stats"]["value"])["password"]
+    password = deployment.password("stats")
     code = ("curl", "-sk", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}")
     assert deployment.lab.admin(*code, url).stdout == "401"
     assert deployment.lab.admin(*code, "-u", "stats:wrong", url).stdout == "401"
@@ -175,6 +175,28 @@ def test_statistics_are_for_administrators_with_the_password_over_tls(deployment
     assert "origin-1" in page
     assert "version 3" not in page
     assert deployment.lab.client(*code, url, check=False).stdout == "000"
+
+
+def test_the_deployment_is_the_first_user_of_every_node(deployment: Deployment) -> None:
+    user = {"email": "admin@antmedia.invalid", "password": deployment.password("administrator")}
+    for node in ("172.30.0.32", "172.30.0.132"):
+        for what, success in (("initial", False), ("authenticate", True)):
+            answer = deployment.lab.host(
+                "lb-1", "curl", "-s", "-m", "5", "-H", "Content-Type: application/json", "--data-binary", "@-",
+                f"http://{node}:5080/rest/v2/users/{what}", stdin=json.dumps(user),
+            ).stdout  # fmt: skip
+            assert json.loads(answer)["success"] is success, f"{node}: {answer}"
+
+
+def test_a_wrong_password_of_the_first_user_stops_the_update_and_is_not_shown(deployment: Deployment) -> None:
+    deployment.edit(lambda config: config.update({"antmedia:administrator": {"password": "another-password"}}))
+    failed = deployment.pulumi("up", "--yes", "--skip-preview", check=False)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert "administrator.password does not let administrator.email in" in said
+    assert "another-password" not in said
+    deployment.edit(lambda config: config.pop("antmedia:administrator"))
+    deployment.up()
 
 
 def test_what_is_secret_on_the_host_is_roots_alone(deployment: Deployment) -> None:
@@ -200,7 +222,7 @@ def test_running_every_step_again_restarts_nothing(deployment: Deployment) -> No
         if resource["type"] == "command:remote:Command"
     ]
     deployment.pulumi("up", "--yes", "--skip-preview", *(f"--target-replace={urn}" for urn in urns))
-    assert len(urns) == 7
+    assert len(urns) == 8
     assert deployment.haproxy() == before
 
 
@@ -262,14 +284,16 @@ def test_a_third_node_changes_nothing_but_what_it_must(deployment: Deployment) -
     steps = json.loads(deployment.pulumi("preview", "--json").stdout)["steps"]
     changes = {(step["op"], step["urn"].split("::")[-1]) for step in steps if step["op"] != "same"}
     assert {name for op, name in changes if op == "create"} == {"edge-2"}
-    assert {name for op, name in changes if op != "create"} == {"lb-1-configure", "lb-1-verify"}
+    assert {name for op, name in changes if op != "create"} == {
+        "lb-1-administrator", "lb-1-configure", "lb-1-verify"
+    }  # fmt: skip
     deployment.up()
     assert deployment.nodes_seen(12) == {"ip-172-30-0-32", "ip-172-30-0-132", "ip-172-30-1-132"}
     assert deployment.haproxy()["master"] == before["master"]
 
 
 def test_make_up_again_changes_nothing(deployment: Deployment) -> None:
-    said = deployment.run("make", "up").stdout
+    said = deployment.make_up()
     assert re.search(r"Resources:\n\s+54 unchanged", said), said
 
 

@@ -55,7 +55,7 @@ def crash(deployment: Deployment, event: int, after: float) -> None:
 def test_an_update_killed_anywhere_is_finished_by_make_recover_and_make_up(point: int, deployment: Deployment) -> None:
     crash(deployment, 1 + int((point + 0.5) / KILLS * EVENTS * 0.95), after=0.37 * point % 1)
     assert "Next: make up" in deployment.run("make", "recover").stdout
-    said = deployment.run("make", "up").stdout
+    said = deployment.make_up()
     assert f"url                  https://{DOMAIN}\n" in said
     assert len(deployment.nodes_seen(8)) == 2
     deployment.pulumi("preview", "--expect-no-changes", "--refresh")
@@ -64,7 +64,7 @@ def test_an_update_killed_anywhere_is_finished_by_make_recover_and_make_up(point
 
 
 def test_a_host_that_died_by_itself_is_replaced_by_make_repair(deployment: Deployment) -> None:
-    deployment.run("make", "up")
+    deployment.make_up()
     before = {host["name"].removeprefix("antmedia-lab-"): host["instance"] for host in deployment.lab.status()}
     unknown = deployment.run("make", "repair", "NODE=edge-9", check=False)
     assert "its nodes are edge-1, lb-1, origin-1" in unknown.stderr

@@ -38,7 +38,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
     made.edit(configure)
     try:
-        made.run("make", "up")
+        made.make_up()
         yield made
     finally:
         made.lab.down()

@@ -23,6 +23,7 @@ VALID: dict[str, Any] = {
     "media": {"ami": "ami-0123456789abcdef0"},
     "ssh": {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY},
     "stats": {"password": "correct-horse-battery"},
+    "administrator": {"password": "battery-horse-correct"},
 }
 
 

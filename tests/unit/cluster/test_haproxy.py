@@ -94,6 +94,9 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
         "edges": {"count": draw(COUNTS)},
         "apps": draw(st.lists(st.from_regex(r"\A(?!rest\Z)[A-Za-z][A-Za-z0-9_-]{0,9}\Z"), min_size=1, max_size=4)),
     }
+    if draw(st.booleans()):
+        media |= {"edition": "community", "origins": {"count": 1}}
+        del media["edges"]
     return {**copy.deepcopy(VALID), "tls": {"mode": mode}, "loadBalancer": balancer, "media": media}
 
 

@@ -120,10 +120,22 @@ def test_a_mistake_names_key_value_and_what_it_may_hold(
     assert mistake.remedy
 
 
-@pytest.mark.parametrize("key", ["adminCidrs", "media", "ssh", "stats"])
+@pytest.mark.parametrize("key", ["adminCidrs", "media", "ssh", "stats", "administrator"])
 def test_a_required_key_that_is_missing_is_named(valid: dict[str, Any], key: str) -> None:
     del valid[key]
     assert mistakes(valid)[f"antmedia:{key}"].held == "nothing"
+
+
+def test_the_community_edition_is_one_node(valid: dict[str, Any]) -> None:
+    valid["media"] |= {"edition": "community"}
+    assert load(valid, now=NOW).media.edge_group is None
+    valid["media"] |= {"origins": {"count": 2}, "edges": {"count": 1}}
+    found = mistakes(valid)
+    assert found.keys() == {"antmedia:media.origins.count", "antmedia:media.edges"}
+    assert found["antmedia:media.origins.count"].held == "2"
+    for mistake in found.values():
+        assert "cannot form a cluster" in mistake.may_hold
+        assert "set media.edition to enterprise" in mistake.remedy
 
 
 def test_a_misspelt_key_in_a_group_that_may_be_left_out_is_answered_too(valid: dict[str, Any]) -> None:
@@ -161,7 +173,7 @@ def test_a_secret_is_not_shown_even_if_the_stack_file_keeps_it_in_the_clear(vali
 
 
 def test_settings_do_not_show_their_secrets(valid: dict[str, Any]) -> None:
-    assert "correct-horse" not in repr(load(valid, now=NOW))
+    assert "correct" not in repr(load(valid, now=NOW))
     assert "OPENSSH PRIVATE" not in repr(load(valid, now=NOW))
 
 

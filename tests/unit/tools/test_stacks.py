@@ -19,13 +19,16 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
 
 def test_secrets_that_a_stack_already_has_are_kept() -> None:
     held = {"antmedia:ssh": {"hostKey": {"secure": "v1:x"}}, "antmedia:stats": {"user": "stats"}}
-    assert stack_secrets.missing(held) == ["antmedia:ssh.privateKey", "antmedia:stats.password"]
+    assert stack_secrets.missing(held) == [
+        "antmedia:ssh.privateKey", "antmedia:stats.password", "antmedia:administrator.password"
+    ]  # fmt: skip
     assert stack_secrets.missing({}) == list(stack_secrets.MAKERS)
 
 
 def test_made_secrets_are_accepted_by_the_settings() -> None:
     assert keys.public_key(stack_secrets.MAKERS["antmedia:ssh.privateKey"]()).startswith("ssh-ed25519 ")
-    assert len(stack_secrets.MAKERS["antmedia:stats.password"]()) >= 12
+    for group in ("stats", "administrator"):
+        assert len(stack_secrets.MAKERS[f"antmedia:{group}.password"]()) >= 12
 
 
 def test_secrets_go_to_the_cli_by_standard_input_and_never_as_arguments(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_a_new_stack_is_a_copy_and_an_old_one_is_kept(tmp_path: Path, monkeypatc
         new_stack.stack_file("other", "none")
 
 
-@pytest.mark.parametrize("stack", ["lab", "dev", "prod"])
+@pytest.mark.parametrize("stack", ["lab", "lab-ams", "dev", "prod"])
 def test_every_stack_file_in_the_project_renders_without_engine_or_credentials(stack: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "tools.render", stack, "haproxy.cfg"],
