@@ -5,6 +5,7 @@ from __future__ import annotations
 import pulumi
 
 from cluster.plan import plan
+from cluster.render import haproxy_cfg
 from components.certificate_store import CertificateStore, CertificateStoreArgs
 from components.config import load_settings
 from components.dns import Dns, DnsArgs
@@ -16,6 +17,8 @@ from components.outputs import stack_outputs
 
 settings = load_settings()
 cluster = plan(settings, project=pulumi.get_project(), stack=pulumi.get_stack())
+# Here, since a load balancer that cannot be is refused before anything is registered.
+haproxy_config = haproxy_cfg(cluster)
 
 zone_names = availability_zones(len(cluster.zones))
 
@@ -34,6 +37,7 @@ load_balancer = LoadBalancer(
     "load-balancer",
     LoadBalancerArgs(
         plan=cluster,
+        haproxy_config=haproxy_config,
         dns=dns,
         certificate_store=store,
         subnet_ids=network.subnet_ids,

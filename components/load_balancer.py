@@ -25,6 +25,8 @@ class LoadBalancerArgs:
     """What the load balancer is made from. Ids are keyed by zone name, group and node name."""
 
     plan: ClusterPlan
+    haproxy_config: str
+    """haproxy.cfg, complete."""
     dns: Dns
     certificate_store: CertificateStore | None
     """None where the plan orders no certificate."""
@@ -60,7 +62,6 @@ class LoadBalancer(pulumi.ComponentResource):
         administrator = pulumi.Output.secret(
             f"{settings.administrator.email}\n{settings.administrator.password.get_secret_value()}\n"
         )
-        config = render.haproxy_cfg(plan)
         certificate = _certificate_step(plan, address)
         steps = [
             Step("ready", render.host_ready(), depends_on=[association]),
@@ -74,7 +75,7 @@ class LoadBalancer(pulumi.ComponentResource):
                 text=administrator,
                 triggers=list(args.media_instance_ids.values()),
             ),
-            Step("configure", render.haproxy_configure(), text=config),
+            Step("configure", render.haproxy_configure(), text=args.haproxy_config),
         ]
         if store:
             text = pulumi.Output.concat(
@@ -86,7 +87,7 @@ class LoadBalancer(pulumi.ComponentResource):
                 "verify",
                 render.haproxy_verify(plan),
                 triggers=[
-                    hashlib.sha256(config.encode()).hexdigest(),
+                    hashlib.sha256(args.haproxy_config.encode()).hexdigest(),
                     certificate.text,
                     *args.media_instance_ids.values(),
                 ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -40,3 +41,30 @@ def test_every_mistake_is_in_one_message_and_nothing_is_registered(misconfigured
     assert PASSWORD not in said
     assert "aws:" not in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"antmedia:loadBalancer": {"maxConnections": 900_000}},
+            ("antmedia:loadBalancer.maxConnections", "holds     900000", "at most ", "or choose a larger instanceType"),
+        ),
+        (
+            {"antmedia:media": {"edition": "community"}},
+            ("antmedia:media.edges", "cannot form a cluster", "set media.edition to enterprise"),
+        ),
+    ],
+)
+def test_keys_that_do_not_go_together_register_nothing(
+    engine: Engine, values: dict[str, Any], said: tuple[str, ...]
+) -> None:
+    engine.configure(values)
+    try:
+        with pytest.raises(EngineError) as caught:
+            engine.up()
+    finally:
+        engine.configure({})
+    for part in said:
+        assert part in str(caught.value)
+    assert "aws:" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from cluster import firewall, keys
+from cluster import firewall, haproxy, keys
 from cluster.plan import plan
 from cluster.settings import load
 from tests.unit.cluster.certificates import provide
@@ -234,6 +235,21 @@ def test_bad_settings_register_nothing(deploy: Callable[..., Graph]) -> None:
     with pytest.raises(pulumi.RunError, match=r"antmedia:network\.zones") as caught:
         deploy(configuration(network={"zones": 0}, adminCidrs=["0.0.0.0/0"]), graph)
     assert "antmedia:adminCidrs[0]" in str(caught.value)
+    assert graph.resources == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"stats_port": 443}, "two listeners on port 443"), ({"default_pool": "nowhere"}, "leads to the pool nowhere")],
+)
+def test_a_load_balancer_that_cannot_be_registers_nothing(
+    deploy: Callable[..., Graph], monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], said: str
+) -> None:
+    right = haproxy.load_balancer
+    monkeypatch.setattr(haproxy, "load_balancer", lambda plan: dataclasses.replace(right(plan), **wrong))
+    graph = Graph()
+    with pytest.raises(ValueError, match=said):
+        deploy(configuration(), graph)
     assert graph.resources == []
 
 
