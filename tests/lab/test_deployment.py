@@ -98,7 +98,8 @@ def test_a_dashboard_login_stays_on_one_node(deployment: Deployment) -> None:
     user = """-H 'Content-Type: application/json' -d '{"email": "a@example.com", "password": "a-password"}'"""
     answers = deployment.lab.admin(
         "sh", "-c",
-        f"jar=$(mktemp); {curl} {user} -o /dev/null {rest}/users/initial; "
+        f"jar=$(mktemp); {curl} -o /dev/null {rest}/authentication-status; "  # opens the session, as the panel does
+        f"{curl} {user} -o /dev/null {rest}/users/initial; "
         f"{curl} {user} -o /dev/null {rest}/users/authenticate; "
         f"for i in 1 2 3 4 5 6; do {curl} -o /dev/null -w '%{{http_code}} ' {rest}/version; done; rm $jar",
     ).stdout  # fmt: skip
