@@ -6,7 +6,8 @@
 
 A recipe is a folder `lab/image/<name>/` with a `recipe.toml`; its tree is `<cache>/images/<name>-<key>/`, where the key
 is a hash of all that the recipe says. What the archive holds that day is not part of the key: a tree stays as built.
-A recipe with `unpack` is no system: its tree holds those packages' files alone, for this machine to run.
+A recipe with `unpack` is no system: its tree holds those packages' files alone, for this machine to run. A recipe with
+`jars` has Java packages from Maven in that folder of the image, as its `jars.txt` lists them (`lab/jars.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 
 RECIPES = pathlib.Path(__file__).resolve().parent / "image"
-"""A folder for each image, and the two scripts `build.sh` and `run.sh`."""
+"""A folder for each image, and the scripts that build and run them."""
+
+JARS = pathlib.Path(__file__).resolve().with_name("jars.py")
+"""The program that fetches a recipe's jars; a build runs it as it runs the scripts."""
 
 BUILD_NEEDS_BYTES = 1_500_000_000
 """Free space asked for before a build: a tree is 300-400 MB, with packages being unpacked about three times that."""
@@ -64,8 +68,15 @@ class Recipe:
     packages: tuple[str, ...]
     unpack: tuple[str, ...]
     """Packages whose files are all that the tree has."""
+    jars: str | None
+    """Folder in the image for the jars of the recipe's lock."""
     files: Mapping[str, str]
     amis: tuple[str, ...]
+
+    @property
+    def jar_lock(self) -> pathlib.Path:
+        """Which jars there are, with their sums."""
+        return self.folder / "jars.txt"
 
     @property
     def setup(self) -> pathlib.Path | None:
@@ -108,15 +119,15 @@ def recipe(name: str) -> Recipe:
         raw = tomllib.loads((folder / "recipe.toml").read_text())
     except FileNotFoundError:
         raise ImageError(f"there is no image named {name!r}: use one of {', '.join(names())}") from None
-    unknown = set(raw) - {"description", "suite", "parent", "packages", "unpack", "files", "amis"}
+    unknown = set(raw) - {"description", "suite", "parent", "packages", "unpack", "jars", "files", "amis"}
     if unknown or ("suite" in raw) == ("parent" in raw):
         raise ImageError(
-            f"{folder}/recipe.toml must have either suite or parent; it may have description, packages, files and amis"
+            f"{folder}/recipe.toml must have either suite or parent, and may have description, packages, jars, files"
             + (f" (not {', '.join(sorted(unknown))})" if unknown else "")
         )
-    if "unpack" in raw and ("suite" in raw or set(raw) & {"packages", "files"}):
+    if "unpack" in raw and ("suite" in raw or set(raw) & {"packages", "jars", "files"}):
         raise ImageError(
-            f"{folder}/recipe.toml with unpack must have a parent (its apt is used), no packages and no files"
+            f"{folder}/recipe.toml with unpack must have a parent (its apt is used), no packages, no jars and no files"
         )
     found = Recipe(
         name=name,
@@ -126,6 +137,7 @@ def recipe(name: str) -> Recipe:
         parent=raw.get("parent"),
         packages=tuple(sorted(raw.get("packages", []))),
         unpack=tuple(sorted(raw.get("unpack", []))),
+        jars=raw.get("jars"),
         files=raw.get("files", {}),
         amis=tuple(raw.get("amis", [])),
     )
@@ -134,6 +146,11 @@ def recipe(name: str) -> Recipe:
             raise ImageError(
                 f"{folder}/recipe.toml puts {source.name} at {target}: that file must exist and that path be absolute"
             )
+    if found.jars and not (found.jars.startswith("/") and found.jar_lock.is_file()):
+        raise ImageError(
+            f"{folder}/recipe.toml puts jars at {found.jars}: that path must be absolute, and jars.txt exist "
+            f"(python -m lab.jars lock {name})"
+        )
     return found
 
 
@@ -153,6 +170,8 @@ def key(name: str) -> str:
         add(target, "executable" if os.access(source, os.X_OK) else "plain", source.read_bytes())
     if what.unpack:
         add("unpack", (RECIPES / "unpack.sh").read_bytes(), *what.unpack)
+    if what.jars:
+        add("jars", what.jars, JARS.read_bytes(), what.jar_lock.read_bytes())
     if what.setup:
         add("setup", what.setup.read_bytes())
     return digest.hexdigest()[:12]
@@ -182,7 +201,7 @@ def ensure(name: str) -> pathlib.Path:
     final = path(name)
     if final.is_dir():
         return final
-    _check_machine(final.parent)
+    _check_machine(final.parent, recipe(name))
     with _lock(name, final.parent) as lock:
         if not final.is_dir():
             for left in final.parent.glob(f".{name}-*.building"):
@@ -277,7 +296,7 @@ def _apt_sources(apt: pathlib.Path) -> Iterator[tuple[str, list[str], str]]:
                 yield match[2], [match[3]], signed[1] if signed else ""
 
 
-def _check_machine(images: pathlib.Path) -> None:
+def _check_machine(images: pathlib.Path, what: Recipe) -> None:
     if os.geteuid() != 0:
         raise ImageError("the lab's images can only be built by root: run the command with sudo")
     for program, package in {
@@ -285,6 +304,7 @@ def _check_machine(images: pathlib.Path) -> None:
         "unshare": "util-linux",
         "setpriv": "util-linux",
         "chroot": "coreutils",
+        **({"mvn": "maven"} if what.jars else {}),
     }.items():
         if not shutil.which(program):
             raise ImageError(f"the program {program} is missing: install it with `apt-get install {package}`")
@@ -334,6 +354,9 @@ def _build(what: Recipe, final: pathlib.Path, lock: int) -> None:
                 step(f"minimal Debian {what.suite}", script, "bootstrap", str(tree))
             if what.packages:
                 step(f"{len(what.packages)} packages", script, "packages", str(tree), *what.packages)
+            if what.jars:
+                folder = str(tree / what.jars.lstrip("/"))
+                step("jars", sys.executable, str(JARS), "fetch", str(what.jar_lock), folder)
             for target, source in what.sources():
                 destination = tree / target.lstrip("/")
                 destination.parent.mkdir(parents=True, exist_ok=True)
@@ -380,12 +403,12 @@ def _reason(name: str, log_path: pathlib.Path, archive: Archive) -> str:
     text = log_path.read_text(errors="replace")
     if "No space left on device" in text:
         return f"image {name} could not be built: {log_path.parent} is full: make room or move ANTMEDIA_CACHE"
-    if UNREACHABLE.search(text):
+    lines = [line for line in text.splitlines() if line.strip()]
+    if UNREACHABLE.search(text) and not lines[-1].startswith("jars: "):
         return (
             f"image {name} could not be built: {archive.main} did not give all that was asked for: check the network, "
             f"or name another Debian archive in {MIRROR_VARIABLE} (details: {log_path})"
         )
-    lines = [line for line in text.splitlines() if line.strip()]
     return f"image {name} could not be built: {lines[-1] if lines else 'no message'} (details: {log_path})"
 
 

@@ -20,6 +20,7 @@ PROGRAMS: Final = {
     "ffmpeg": "ffmpeg",
     "git": "git",
     "ip": "iproute2",
+    "mvn": "maven",
     "nft": "nftables",
     "ssh-keygen": "openssh-client",
     "systemd-nspawn": "systemd-container",

@@ -154,13 +154,12 @@ class Network:
         if not subnet:
             interface["PrivateIpAddress"] = f"{self.prefix}.0.{next(self._addresses)}"
         run = self.lab.ec2().run_instances(
-            ImageId=DEBIAN_13,
             InstanceType="t3.small",
             MinCount=1,
             MaxCount=1,
             NetworkInterfaces=[interface],
             TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}],
-            **options,
+            **{"ImageId": DEBIAN_13, **options},
         )
         return Instance(self.lab, name, run["Instances"][0]["InstanceId"])
 

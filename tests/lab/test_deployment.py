@@ -99,7 +99,8 @@ def test_a_dashboard_login_stays_on_one_node(deployment: Deployment) -> None:
     login = f"{curl} -H 'Content-Type: application/json' --data-binary @- -o /dev/null {rest}/users/authenticate"
     answers = deployment.lab.admin(
         "sh", "-c",
-        f"jar=$(mktemp); {login}; "
+        # The first request opens the session, as the dashboard's does.
+        f"jar=$(mktemp); {curl} -o /dev/null {rest}/authentication-status; {login}; "
         f"for i in 1 2 3 4 5 6; do {curl} -o /dev/null -w '%{{http_code}} ' {rest}/version; done; rm $jar",
         stdin=user,
     ).stdout  # fmt: skip

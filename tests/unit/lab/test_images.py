@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,8 +188,79 @@ def test_a_change_of_what_is_unpacked_changes_the_trees_key(
 
 def test_a_recipe_that_unpacks_is_nothing_else(unpacked: pathlib.Path) -> None:
     append('packages = ["c"]\n')(unpacked / "tool/recipe.toml")
-    with pytest.raises(images.ImageError, match="no packages and no files"):
+    with pytest.raises(images.ImageError, match="no packages, no jars and no files"):
         images.recipe("tool")
+
+
+WITH_JARS = """\
+parent = "base"
+jars = "/opt/lib"
+"""
+
+FETCH = """\
+import pathlib, sys
+command, lock, folder = sys.argv[1:]
+pathlib.Path(folder).mkdir(parents=True)
+(pathlib.Path(folder) / "asked").write_text(command + " " + pathlib.Path(lock).read_text())
+"""
+
+
+@pytest.fixture
+def with_jars(recipes: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A recipe with jars; the program that would fetch them notes what it was asked for."""
+    (recipes / "java").mkdir()
+    (recipes / "java/recipe.toml").write_text(WITH_JARS)
+    (recipes / "java/jars.txt").write_text("the lock\n")
+    (recipes / "fetch.py").write_text(FETCH)
+    monkeypatch.setattr(images, "JARS", recipes / "fetch.py")
+    monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
+    return recipes
+
+
+def test_an_image_has_the_jars_of_its_lock_in_their_folder(with_jars: pathlib.Path, as_root: None) -> None:
+    tree = images.ensure("java")
+    assert (tree / "opt/lib/asked").read_text() == "fetch the lock\n"
+    assert (tree / "etc/finished").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "edit"),
+    [
+        ("java/jars.txt", append("another\n")),
+        ("java/recipe.toml", replace("/opt/lib", "/opt/jars")),
+        ("fetch.py", append("# more\n")),
+    ],
+    ids=["lock", "folder", "program"],
+)
+def test_a_change_of_the_jars_changes_the_images_key(
+    with_jars: pathlib.Path, file: str, edit: Callable[[pathlib.Path], None]
+) -> None:
+    before, others = images.key("java"), images.key("child")
+    edit(with_jars / file)
+    assert images.key("java") != before
+    assert images.key("child") == others
+
+
+def test_a_recipe_with_jars_needs_their_lock(with_jars: pathlib.Path) -> None:
+    (with_jars / "java/jars.txt").unlink()
+    with pytest.raises(images.ImageError, match=r"jars.txt exist \(python -m lab.jars lock java\)"):
+        images.recipe("java")
+
+
+def test_jars_that_cannot_be_had_are_no_fault_of_the_debian_archive(with_jars: pathlib.Path, as_root: None) -> None:
+    (with_jars / "fetch.py").write_text("raise SystemExit('jars: no; Connection timed out')\n")
+    with pytest.raises(images.ImageError, match="could not be built: jars: no; Connection timed out"):
+        images.ensure("java")
+    assert not images.path("java").exists()
+
+
+def test_maven_is_asked_for_before_a_build_that_needs_it(
+    with_jars: pathlib.Path, monkeypatch: pytest.MonkeyPatch, as_root: None
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda program: None if program == "mvn" else f"/usr/bin/{program}")
+    assert images.ensure("base").is_dir()
+    with pytest.raises(images.ImageError, match="apt-get install maven"):
+        images.ensure("java")
 
 
 def test_two_builds_of_one_image_at_once_make_one(recipes: pathlib.Path, as_root: None) -> None:
@@ -283,6 +355,7 @@ def test_the_fixed_ami_ids_stand_for_their_images() -> None:
     assert images.for_ami("ami-0ccc0000000001302") == "debian-13"
     assert images.for_ami("ami-0ccc0000000001303") == "debian-13-three-keys"
     assert images.for_ami("ami-0ddd0000000000001") == "media"
+    assert images.for_ami("ami-0ddd0000000000002") == "media-ams"
 
 
 def test_no_two_images_share_an_ami_id() -> None:
