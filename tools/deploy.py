@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from lab.layout import layout
+
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 PULUMI: Final = str(CHECKOUT / "tools" / "pulumi")
 LAB: Final = str(CHECKOUT / "lab" / "lab")
@@ -21,10 +23,26 @@ def is_lab_stack(stack: str) -> bool:
     return stack == "lab" or stack.startswith("lab-")
 
 
+def deployed(backend: Path) -> list[str]:
+    """The stacks that have resources in a backend that is a folder."""
+
+    def resources(state: Path) -> object:
+        return (json.loads(state.read_text())["checkpoint"].get("latest") or {}).get("resources")
+
+    return sorted(state.stem for state in (backend / ".pulumi/stacks/antmedia").glob("*.json") if resources(state))
+
+
 def up(stack: str) -> int:
     """Start the lab where it does not run, deploy, and say what can be done now. Returns the exit code."""
     began = time.monotonic()
     subprocess.run([LAB, "up"], check=True)
+    if others := [other for other in deployed(layout().state / "pulumi") if other != stack]:
+        print(
+            f"The lab has the stack {others[0]}, and room for one: they have the same addresses. "
+            f"First: make down STACK={others[0]}",
+            file=sys.stderr,
+        )
+        return 1
     subprocess.run(
         [PULUMI, "up", "-s", stack, "--yes", "--skip-preview", "--suppress-outputs"], check=True, cwd=CHECKOUT
     )
@@ -32,11 +50,11 @@ def up(stack: str) -> int:
         [PULUMI, "stack", "output", "-s", stack, "--json"], check=True, cwd=CHECKOUT, capture_output=True, text=True
     )
     print(f"\nThe stack {stack} serves, after {time.monotonic() - began:.0f} s.\n")
-    print(closing_words(json.loads(found.stdout)))
+    print(closing_words(stack, json.loads(found.stdout)))
     return 0
 
 
-def closing_words(outputs: dict[str, Any]) -> str:
+def closing_words(stack: str, outputs: dict[str, Any]) -> str:
     """The addresses, and a command each to publish, to play and to look."""
     stream = f"{outputs['rtmpUrl']}/stream1"
     rows = [f"  {name:20} {outputs[name]}" for name in SHOWN if outputs.get(name)]
@@ -51,7 +69,7 @@ def closing_words(outputs: dict[str, Any]) -> str:
             f"  play     lab/lab client -- ffmpeg -i {stream} -t 5 -f null -",
             f"  look     lab/lab client -- curl -kiL {outputs['url']}",
             "  browse   lab/lab forward",
-            "  remove   make down",
+            "  remove   make down" + ("" if stack == "lab" else f" STACK={stack}"),
         ]
     )
 
@@ -60,6 +78,10 @@ def down(stack: str) -> int:
     """Destroy the stack, show that nothing is left, stop the lab. Returns the exit code."""
     status = subprocess.run([LAB, "status", "--json"], capture_output=True, text=True, check=False)
     if status.returncode == 0:
+        others = [other for other in deployed(layout().state / "pulumi") if other != stack]
+        if others:
+            print(f"The lab has the stack {others[0]}: make down STACK={others[0]}", file=sys.stderr)
+            return 1
         subprocess.run([PULUMI, "destroy", "-s", stack, "--yes", "--skip-preview"], check=True, cwd=CHECKOUT)
         left = json.loads(subprocess.run([LAB, "objects"], check=True, capture_output=True, text=True).stdout)
         if left:

@@ -131,8 +131,33 @@ def test_make_up_refuses_a_stack_outside_the_lab_and_names_the_command(
 
 def test_the_closing_words_say_how_to_publish_and_to_play() -> None:
     outputs = {name: f"<{name}>" for name in deploy.SHOWN}
-    text = deploy.closing_words(outputs)
+    text = deploy.closing_words("lab", outputs)
     assert "flv <rtmpUrl>/stream1" in text
     assert "ffmpeg -i <rtmpUrl>/stream1" in text
     assert all(f"<{name}>" in text for name in deploy.SHOWN)
-    assert "rtmps" not in deploy.closing_words({**outputs, "rtmpsUrl": None}), "there is none without TLS"
+    assert "rtmps" not in deploy.closing_words("lab", {**outputs, "rtmpsUrl": None}), "there is none without TLS"
+    assert text.endswith("make down")
+    assert deploy.closing_words("lab-ams", outputs).endswith("make down STACK=lab-ams")
+
+
+def test_a_lab_has_room_for_one_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANTMEDIA_LAB_STATE", str(tmp_path))
+    states = tmp_path / "lab/pulumi/.pulumi/stacks/antmedia"
+    states.mkdir(parents=True)
+    (states / "lab.json").write_text('{"checkpoint": {"latest": {"resources": [{}]}}}')
+    (states / "lab-new.json").write_text('{"checkpoint": {"stack": "lab-new"}}')
+    assert deploy.deployed(tmp_path / "lab/pulumi") == ["lab"]
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for command in (deploy.up, deploy.down):
+        assert command("lab-ams") == 1
+        assert "make down STACK=lab" in capsys.readouterr().err
+    assert not [command for command in ran if "up" in command[1:] and command[0] != deploy.LAB]
+    assert not [command for command in ran if "destroy" in command]
