@@ -121,7 +121,7 @@ def publishing(deployment: Deployment, name: str, base: str = STREAM) -> Iterato
         [
             sys.executable, "-m", "lab", "--lab", deployment.lab.name, "client", "--",
             "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x180:rate=15",
-            "-c:v", "libx264", "-preset", "ultrafast", "-g", "15", "-f", "flv", f"{base}/{name}",
+            "-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-g", "15", "-f", "flv", f"{base}/{name}",
         ],
         cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as sending:  # fmt: skip
