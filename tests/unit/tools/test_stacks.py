@@ -156,8 +156,11 @@ def test_a_lab_has_room_for_one_stack(
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
+    built: list[str] = []
+    monkeypatch.setattr(deploy.images, "ensure", built.append)
     for command in (deploy.up, deploy.down):
         assert command("lab-ams") == 1
         assert "make down STACK=lab" in capsys.readouterr().err
     assert not [command for command in ran if "up" in command[1:] and command[0] != deploy.LAB]
     assert not [command for command in ran if "destroy" in command]
+    assert built == ["debian-13", "media-ams"], "what the stack boots from was not built first"
