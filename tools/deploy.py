@@ -113,7 +113,7 @@ def main() -> int:
     try:
         return {"up": up, "down": down}[command](stack)
     except FileNotFoundError as error:
-        print(f"There is no stack file {error.filename}.", file=sys.stderr)
+        print(f"There is no stack file {Path(error.filename).relative_to(CHECKOUT)}.", file=sys.stderr)
         return 1
     except images.ImageError as error:
         print(error, file=sys.stderr)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cluster import keys
+from lab import images
 from tools import deploy, lab_stack, new_stack, render, stack_secrets
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
@@ -157,7 +158,7 @@ def test_a_lab_has_room_for_one_stack(
 
     monkeypatch.setattr(subprocess, "run", run)
     built: list[str] = []
-    monkeypatch.setattr(deploy.images, "ensure", built.append)
+    monkeypatch.setattr(images, "ensure", built.append)
     for command in (deploy.up, deploy.down):
         assert command("lab-ams") == 1
         assert "make down STACK=lab" in capsys.readouterr().err
