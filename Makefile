@@ -38,6 +38,10 @@ recover: tools ## after an interrupted update, so that the next one finishes (ST
 repair: tools ## replace a host that died or hangs (STACK=name NODE=edge-1)
 	@$(PYTHON) -m tools.repair $(STACK) "$(NODE)" $(ARGS)
 
+.PHONY: ssh
+ssh: tools ## a shell on a host, through the load balancer (STACK=name NODE=origin-1)
+	@$(PYTHON) -m tools.ssh $(STACK) "$(NODE)" $(ARGS)
+
 .PHONY: new-stack
 new-stack: tools ## a stack file of your own with new keys and passwords (STACK=name)
 	@$(PYTHON) -m tools.new_stack $(STACK) $(ARGS)

@@ -10,7 +10,7 @@ from components.certificate_store import CertificateStore, CertificateStoreArgs
 from components.config import load_settings
 from components.dns import Dns, DnsArgs
 from components.firewall import Firewall, FirewallArgs
-from components.load_balancer import LoadBalancer, LoadBalancerArgs
+from components.load_balancer import LoadBalancer, LoadBalancerArgs, LoadBalancerHost, LoadBalancerHostArgs
 from components.media import MediaNodes, MediaNodesArgs
 from components.network import Network, NetworkArgs, availability_zones
 from components.outputs import stack_outputs
@@ -24,27 +24,42 @@ zone_names = availability_zones(len(cluster.zones))
 
 network = Network("network", NetworkArgs(plan=cluster, zone_names=zone_names))
 firewall = Firewall("firewall", FirewallArgs(plan=cluster, vpc_id=network.vpc_id))
-media = MediaNodes(
-    "media",
-    MediaNodesArgs(plan=cluster, subnet_ids=network.subnet_ids, security_group_ids=firewall.group_ids),
-    pulumi.ResourceOptions(depends_on=[network, firewall]),
-)
 dns = Dns("dns", DnsArgs(plan=cluster))
 store = (
     CertificateStore("certificate-store", CertificateStoreArgs(plan=cluster)) if cluster.orders_certificates else None
 )
-load_balancer = LoadBalancer(
-    "load-balancer",
-    LoadBalancerArgs(
+entrance = LoadBalancerHost(
+    "load-balancer-host",
+    LoadBalancerHostArgs(
         plan=cluster,
-        haproxy_config=haproxy_config,
         dns=dns,
         certificate_store=store,
         subnet_ids=network.subnet_ids,
         security_group_ids=firewall.group_ids,
-        media_instance_ids=media.instance_ids,
     ),
     pulumi.ResourceOptions(depends_on=[network, firewall]),
+)
+media = MediaNodes(
+    "media",
+    MediaNodesArgs(
+        plan=cluster,
+        subnet_ids=network.subnet_ids,
+        security_group_ids=firewall.group_ids,
+        through=entrance.address,
+        reachable=[entrance.reachable],
+    ),
+    pulumi.ResourceOptions(depends_on=[network, firewall]),
+)
+LoadBalancer(
+    "load-balancer",
+    LoadBalancerArgs(
+        plan=cluster,
+        haproxy_config=haproxy_config,
+        host=entrance,
+        dns=dns,
+        certificate_store=store,
+        media=media,
+    ),
 )
 
 for name, value in stack_outputs(cluster, dns.address, media.public_addresses).items():

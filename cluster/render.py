@@ -9,9 +9,20 @@ from typing import Any, Final
 
 import jinja2
 
-from cluster import capacity, firewall, haproxy
-from cluster.plan import ClusterPlan
+from cluster import addressing, capacity, firewall, haproxy
+from cluster.plan import ClusterPlan, Node
 from cluster.settings import Settings
+
+_MEDIA: Final = {
+    "home": "/usr/local/antmedia",
+    "port": firewall.AMS_HTTP,
+    "health_path": haproxy.HEALTH_PATH,
+    "rest": f"http://127.0.0.1:{firewall.AMS_HTTP}/rest/v2",
+    "patience_seconds": 300,
+    "login_pause_seconds": 10,
+    "most_nodes": 2 * addressing.MAX_NODES_PER_ROLE,
+}
+"""What the scripts for media nodes know of Ant Media Server."""
 
 TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"
 
@@ -74,11 +85,19 @@ def haproxy_stats_login() -> str:
     return _render("haproxy/stats-login.sh.j2", paths=haproxy)
 
 
-def first_administrator(plan: ClusterPlan) -> str:
-    """Script: the first user of each node's dashboard; main reads two lines, e-mail address and password."""
-    return _render(
-        "media/administrator.sh.j2", nodes=plan.media, port=firewall.AMS_HTTP, health_path=haproxy.HEALTH_PATH
-    )
+def media_server(plan: ClusterPlan) -> str:
+    """Script: licence and cluster mode of a media node; main reads two lines, licence key and database URI."""
+    return _render("media/server.sh.j2", **_MEDIA, clustered=plan.forms_cluster)
+
+
+def first_administrator() -> str:
+    """Script: the first user of a node's dashboard; main reads two lines, e-mail address and password."""
+    return _render("media/administrator.sh.j2", **_MEDIA)
+
+
+def media_joined(node: Node) -> str:
+    """Script: waits until the node is in the cluster's own list; main reads two lines, e-mail address and password."""
+    return _render("media/joined.sh.j2", **_MEDIA, address=node.address)
 
 
 def haproxy_configure() -> str:
@@ -88,7 +107,14 @@ def haproxy_configure() -> str:
 
 def haproxy_verify(plan: ClusterPlan) -> str:
     """Script: every listener answers and every server is up, seen from the load balancer itself."""
-    return _render("haproxy/verify.sh.j2", lb=haproxy.load_balancer(plan), paths=haproxy, ports=firewall)
+    first = plan.media[0]
+    return _render(
+        "haproxy/verify.sh.j2",
+        lb=haproxy.load_balancer(plan),
+        paths=haproxy,
+        clustered=plan.forms_cluster,
+        **{**_MEDIA, "rest": f"http://{first.address}:{firewall.AMS_HTTP}/rest/v2"},
+    )
 
 
 HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
@@ -101,7 +127,9 @@ HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "provided.sh": lambda _: provided_certificate(),
     "certbot.sh": lambda _: acme_certificate(),
     "stats-login.sh": lambda _: haproxy_stats_login(),
-    "administrator.sh": first_administrator,
+    "server.sh": media_server,
+    "administrator.sh": lambda _: first_administrator(),
+    "joined.sh": lambda plan: media_joined(plan.media[0]),
     "configure.sh": lambda _: haproxy_configure(),
 }
 """What `make render FILE=…` can show."""

@@ -114,6 +114,13 @@ def _password(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _license_key(secret: SecretStr | None) -> SecretStr | None:
+    text = secret.get_secret_value().strip() if secret else ""
+    if secret and not re.fullmatch(r"[\x21-\x7e]{1,200}", text):
+        raise ValueError("not a key")
+    return SecretStr(text) if secret else None
+
+
 ADMIN_SHORTEST_PREFIX: Final = 8
 """The widest block of administrators' addresses that is let in: a whole organisation's, never the internet."""
 
@@ -469,6 +476,20 @@ class Administrator(Section):
     ]
 
 
+class License(Section):
+    """Ant Media Server Enterprise's; an image from the AWS Marketplace has its own."""
+
+    key: Annotated[
+        SecretStr | None,
+        AfterValidator(_license_key),
+        Guide(
+            "an Ant Media Server licence key, as a secret, or nothing",
+            "set it with: tools/pulumi config set --secret --path 'antmedia:license.key' -s STACK <FILE; leave it out "
+            "with an image from the AWS Marketplace",
+        ),
+    ] = None
+
+
 _SECTION = "indent its keys under it"
 
 
@@ -521,6 +542,12 @@ class Settings(Section):
     administrator: Annotated[
         Administrator, Guide("the key email and the secret password", "let `make new-stack STACK=…` make it")
     ]
+    license: Annotated[License, Guide("the secret key", _SECTION)] = License()
+
+    @property
+    def licence_key(self) -> str:
+        """Ant Media Server's, or nothing."""
+        return self.license.key.get_secret_value() if self.license.key else ""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pulumi
 import pulumi_aws as aws
 
-from cluster.cloud_init import cloud_config, ssh_keys
+from cluster.cloud_init import LOGIN_USER, cloud_config, ssh_keys
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan, Node
+from components.remote import RemoteHost, RemoteHostArgs, Step
 
 DEBIAN: Final = "136693071363"
 """Debian's AWS account."""
@@ -53,6 +54,33 @@ def instance(
         tags=tags,
         # The new host takes the old one's private address.
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
+    )
+
+
+def remote_host(
+    plan: ClusterPlan,
+    node: Node,
+    host: aws.ec2.Instance,
+    steps: Sequence[Step],
+    *,
+    address: pulumi.Input[str],
+    through: pulumi.Input[str] | None = None,
+    opts: pulumi.ResourceOptions,
+) -> RemoteHost:
+    """What is done on an instance: with the stack's one login, and the one host key that every host shows."""
+    ssh = plan.settings.ssh
+    return RemoteHost(
+        node.name,
+        RemoteHostArgs(
+            address=address,
+            user=LOGIN_USER,
+            private_key=pulumi.Output.secret(ssh.private_key.get_secret_value()),
+            host_public_key=ssh.host_public_key,
+            instance=host,
+            steps=steps,
+            through=through,
+        ),
+        opts,
     )
 
 

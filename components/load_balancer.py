@@ -10,43 +10,42 @@ import pulumi
 import pulumi_aws as aws
 
 from cluster import render
-from cluster.cloud_init import LOGIN_USER
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan
 from cluster.settings import TlsMode
 from components.certificate_store import CertificateStore
 from components.dns import Dns
-from components.host import instance
-from components.remote import RemoteHost, RemoteHostArgs, Step
+from components.host import instance, remote_host
+from components.media import MediaNodes, administrator
+from components.remote import Step
 
 
 @dataclass(frozen=True)
-class LoadBalancerArgs:
-    """What the load balancer is made from. Ids are keyed by zone name, group and node name."""
+class LoadBalancerHostArgs:
+    """What the host is made from. Ids are keyed by zone name and group."""
 
     plan: ClusterPlan
-    haproxy_config: str
-    """haproxy.cfg, complete."""
     dns: Dns
     certificate_store: CertificateStore | None
     """None where the plan orders no certificate."""
     subnet_ids: Mapping[str, pulumi.Input[str]]
     security_group_ids: Mapping[Group, pulumi.Input[str]]
-    media_instance_ids: Mapping[str, pulumi.Input[str]]
 
 
-class LoadBalancer(pulumi.ComponentResource):
-    """HAProxy on one instance. Exists only when every listener has answered."""
+class LoadBalancerHost(pulumi.ComponentResource):
+    """The instance with the public address: where viewers enter, and deployments, on their way to every other host."""
 
-    def __init__(self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("antmedia:loadbalancer:LoadBalancer", name, None, opts)
-        plan, node = args.plan, args.plan.load_balancer
-        own = pulumi.ResourceOptions(parent=self)
-        settings, address = plan.settings, args.dns.address
+    instance: aws.ec2.Instance
+    address: pulumi.Output[str]
+    reachable: pulumi.Resource
+    """Once it exists, the address leads to this instance."""
 
-        store = args.certificate_store
-        host = instance(
-            plan,
+    def __init__(self, name: str, args: LoadBalancerHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("antmedia:loadbalancer:LoadBalancerHost", name, None, opts)
+        own, node, store = pulumi.ResourceOptions(parent=self), args.plan.load_balancer, args.certificate_store
+        self.address = args.dns.address
+        self.instance = instance(
+            args.plan,
             node,
             group=Group.LOAD_BALANCER,
             subnet_ids=args.subnet_ids,
@@ -54,28 +53,42 @@ class LoadBalancer(pulumi.ComponentResource):
             instance_profile=store.instance_profile if store else None,
             opts=own,
         )
-        association = aws.ec2.EipAssociation(
-            node.name, allocation_id=args.dns.allocation_id, instance_id=host.id, opts=own
+        self.reachable = aws.ec2.EipAssociation(
+            node.name, allocation_id=args.dns.allocation_id, instance_id=self.instance.id, opts=own
         )
+        self.register_outputs({"address": self.address})
 
+
+@dataclass(frozen=True)
+class LoadBalancerArgs:
+    """What HAProxy is made from."""
+
+    plan: ClusterPlan
+    haproxy_config: str
+    """haproxy.cfg, complete."""
+    host: LoadBalancerHost
+    dns: Dns
+    certificate_store: CertificateStore | None
+    """None where the plan orders no certificate."""
+    media: MediaNodes
+
+
+class LoadBalancer(pulumi.ComponentResource):
+    """HAProxy on its host. Exists only when every listener has answered and the cluster is whole."""
+
+    def __init__(self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("antmedia:loadbalancer:LoadBalancer", name, None, opts)
+        plan, store, media = args.plan, args.certificate_store, args.media
+        settings, address = plan.settings, args.host.address
         login = pulumi.Output.secret(f"{settings.stats.user}\n{settings.stats.password.get_secret_value()}\n")
-        administrator = pulumi.Output.secret(
-            f"{settings.administrator.email}\n{settings.administrator.password.get_secret_value()}\n"
-        )
         certificate = _certificate_step(plan, address)
         steps = [
-            Step("ready", render.host_ready(), depends_on=[association]),
+            Step("ready", render.host_ready(), depends_on=[args.host.reachable]),
             Step("install", render.haproxy_install()),
             certificate,
             Step("stats-login", render.haproxy_stats_login(), text=login),
-            # Before a configuration that leads to the nodes.
-            Step(
-                "administrator",
-                render.first_administrator(plan),
-                text=administrator,
-                triggers=list(args.media_instance_ids.values()),
-            ),
-            Step("configure", render.haproxy_configure(), text=args.haproxy_config),
+            # Not before every node's first user is ours: until then nothing leads to a node.
+            Step("configure", render.haproxy_configure(), text=args.haproxy_config, depends_on=media.claimed),
         ]
         if store:
             text = pulumi.Output.concat(
@@ -86,24 +99,22 @@ class LoadBalancer(pulumi.ComponentResource):
             Step(
                 "verify",
                 render.haproxy_verify(plan),
+                text=administrator(plan) if plan.forms_cluster else None,
                 triggers=[
                     hashlib.sha256(args.haproxy_config.encode()).hexdigest(),
                     certificate.text,
-                    *args.media_instance_ids.values(),
+                    *media.instance_ids.values(),
                 ],
+                depends_on=media.joined,
             )
         )
-        RemoteHost(
-            node.name,
-            RemoteHostArgs(
-                address=address,
-                user=LOGIN_USER,
-                private_key=pulumi.Output.secret(settings.ssh.private_key.get_secret_value()),
-                host_public_key=settings.ssh.host_public_key,
-                instance=host,
-                steps=steps,
-            ),
-            pulumi.ResourceOptions(parent=self),
+        remote_host(
+            plan,
+            plan.load_balancer,
+            args.host.instance,
+            steps,
+            address=address,
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
 

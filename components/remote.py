@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,24 +57,30 @@ class RemoteHostArgs:
     host_public_key: str
     instance: pulumi.CustomResource
     steps: Sequence[Step]
+    through: pulumi.Input[str] | None = None
+    """The address of a host to connect through, which takes and shows the same keys; None: directly."""
 
 
 class RemoteHost(pulumi.ComponentResource):
     """A host after its steps: each one starts when the one before has succeeded."""
 
+    steps: Mapping[str, pulumi.Resource]
+    """By name."""
     last: pulumi.Resource
     """The last step: what depends on it waits for all."""
 
     def __init__(self, name: str, args: RemoteHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:host:RemoteHost", name, None, opts)
-        connection = remote.ConnectionArgs(
-            host=args.address,
-            user=args.user,
-            private_key=pulumi.Output.secret(args.private_key),
-            host_key=args.host_public_key,
-            dial_error_limit=DIAL_TRIES,
-            per_dial_timeout=DIAL_TIMEOUT_SECONDS,
-        )
+        login: dict[str, Any] = {
+            "user": args.user,
+            "private_key": pulumi.Output.secret(args.private_key),
+            "host_key": args.host_public_key,
+            "dial_error_limit": DIAL_TRIES,
+            "per_dial_timeout": DIAL_TIMEOUT_SECONDS,
+        }
+        proxy = remote.ProxyConnectionArgs(host=args.through, **login) if args.through is not None else None
+        connection = remote.ConnectionArgs(host=args.address, proxy=proxy, **login)
+        made: dict[str, pulumi.Resource] = {}
         before: list[pulumi.Resource] = []
         for step in args.steps:
             command = remote.Command(
@@ -92,6 +98,7 @@ class RemoteHost(pulumi.ComponentResource):
                     additional_secret_outputs=["stdout", "stderr"],
                 ),
             )
+            made[step.name] = self.last = command
             before = [command]
-            self.last = command
+        self.steps = made
         self.register_outputs({})

@@ -161,7 +161,11 @@ def test_one_more_node_is_at_most_eight_more_resources(deploy: Callable[..., Gra
     media = {"ami": "ami-0123456789abcdef0", "edges": {"count": 2}}
     two, three = deploy(configuration()), deploy(configuration(media=media))
     new = {(r.typ, r.name) for r in three.resources} - {(r.typ, r.name) for r in two.resources}
-    assert new == {("aws:ec2/instance:Instance", "edge-2")}
+    assert new == {
+        ("aws:ec2/instance:Instance", "edge-2"),
+        ("antmedia:host:RemoteHost", "edge-2"),
+        *(("command:remote:Command", f"edge-2-{step}") for step in ("ready", "server", "administrator")),
+    }
 
 
 def test_resource_names_are_unique_by_type(deploy: Callable[..., Graph]) -> None:
@@ -179,13 +183,27 @@ def test_a_cluster_over_three_zones_has_a_subnet_in_each(deploy: Callable[..., G
 
 
 def test_the_steps_on_the_load_balancer_are_pinned_to_its_host_key(deploy: Callable[..., Graph]) -> None:
-    steps = deploy(configuration()).of("Command")
-    names = ("ready", "install", "certificate", "stats-login", "administrator", "configure", "certbot", "verify")
+    steps = {name: step for name, step in deploy(configuration()).of("Command").items() if name.startswith("lb-1")}
+    names = ("ready", "install", "certificate", "stats-login", "configure", "certbot", "verify")
     assert list(steps) == [f"lb-1-{name}" for name in names]
     for name, step in steps.items():
         connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
         assert connection["hostKey"] == keys.public_key(HOST_KEY), name
         assert step["triggers"][0] == "lb-1-id", name
+
+
+def test_other_hosts_are_reached_through_the_load_balancer_and_pinned_like_it(deploy: Callable[..., Graph]) -> None:
+    nodes = plan(load(configuration(), now=NOW), project="antmedia", stack="test").media
+    steps = deploy(configuration()).of("Command")
+    for node in nodes:
+        of_node = {name: step for name, step in steps.items() if name.startswith(f"{node.name}-")}
+        assert of_node, node.name
+        for name, step in of_node.items():
+            connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
+            assert connection["host"] == str(node.address)
+            assert connection["proxy"]["host"] == "198.51.100.1"
+            assert connection["hostKey"] == connection["proxy"]["hostKey"] == keys.public_key(HOST_KEY), name
+            assert step["triggers"] == [f"{node.name}-id"], name
 
 
 def test_secrets_reach_hosts_by_standard_input_or_marked_as_secret_only(deploy: Callable[..., Graph]) -> None:
@@ -199,7 +217,8 @@ def test_secrets_reach_hosts_by_standard_input_or_marked_as_secret_only(deploy: 
             text = json.dumps(value, default=str)
             for secret in (PASSWORD, ADMINISTRATOR, "OPENSSH PRIVATE KEY"):
                 assert secret not in text, f"{resource.name}.{key}"
-    assert seen == 3 + 8 + 2, "user data of each host, the connection of each step, the two logins"
+    steps = 7 + 2 * 3
+    assert seen == 3 + steps + 1 + 2 * 2, "user data, connections, the statistics login, licence and user of each node"
 
 
 def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:

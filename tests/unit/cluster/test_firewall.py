@@ -31,7 +31,7 @@ def test_ssh_and_statistics_are_for_administrators_only() -> None:
 
 
 def test_media_nodes_take_traffic_from_the_load_balancer_only() -> None:
-    assert open_to(Group.MEDIA, Group.LOAD_BALANCER) == {("tcp", 1935, 1935), ("tcp", 5080, 5080)}
+    assert open_to(Group.MEDIA, Group.LOAD_BALANCER) == {("tcp", p, p) for p in (22, 1935, 5080)}
     assert not open_to(Group.MEDIA, Peer.ADMIN)
 
 
