@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster import capacity, firewall
-from cluster.instance_types import INSTANCE_TYPES
 from cluster.plan import ClusterPlan, Node
 from cluster.settings import ClearHttp, TlsMode
 
@@ -283,9 +282,10 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
         )
 
     by_role = {"origins": servers(plan.origins, plan.edges), "edges": servers(plan.edges, plan.origins)}
-    whole = capacity.max_connections(INSTANCE_TYPES[settings.instance_type].memory_gib)
+    figures = plan.settings.figures(settings.instance_type)
+    assert figures, "settings whose type has no figures are refused"
     return LoadBalancer(
-        max_connections=settings.max_connections or whole,
+        max_connections=settings.max_connections or capacity.max_connections(figures.memory_gib),
         connect_seconds=timeouts.connect_seconds,
         request_seconds=timeouts.request_seconds,
         idle_seconds=timeouts.idle_seconds,

@@ -17,6 +17,12 @@ class InstanceType:
     vcpus: int
     memory_gib: int
 
+    def __str__(self) -> str:
+        return f"{self.vcpus} vCPU and {self.memory_gib} GiB"
+
+
+MEDIA_MINIMUM: Final = InstanceType(4, 8)
+"""What Ant Media Server asks for. Source: its documentation, "Hardware requirements", read 2026-11."""
 
 INSTANCE_TYPES: Final = {
     "t3.small": InstanceType(2, 2),

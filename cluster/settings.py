@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from cluster import addressing, capacity, certificates, keys
-from cluster.instance_types import INSTANCE_TYPES
+from cluster.instance_types import INSTANCE_TYPES, MEDIA_MINIMUM
+from cluster.instance_types import InstanceType as Figures
 
 NAMESPACE: Final = "antmedia"
 SECRET: Final = "[secret]"
@@ -95,12 +96,6 @@ def _matches(pattern: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _instance_type(text: str) -> str:
-    if text not in INSTANCE_TYPES:
-        raise ValueError("unknown")
-    return text
-
-
 def _private_key(secret: SecretStr) -> SecretStr:
     # A value read from standard input loses its last newline, without which sshd refuses a host key.
     text = secret.get_secret_value().strip() + "\n"
@@ -126,12 +121,15 @@ ADMIN_SHORTEST_PREFIX: Final = 8
 
 _AMI_ID: Final = r"ami-([0-9a-f]{8}|[0-9a-f]{17})"
 
+_TYPE_NAME: Final = r"[a-z0-9-]{2,20}\.[a-z0-9-]{4,20}"
+_TYPES: Final = ", ".join(sorted(INSTANCE_TYPES))
+
 InstanceType = Annotated[
     str,
-    AfterValidator(_instance_type),
+    _matches(_TYPE_NAME),
     Guide(
-        "an EC2 instance type of cluster/instance_types.py: " + ", ".join(sorted(INSTANCE_TYPES)),
-        "choose one of them, or add the type with its figures to that table",
+        f"an EC2 instance type: {_TYPES}, or one of instanceTypes",
+        "choose one of them, or give the figures of another one under instanceTypes",
     ),
 ]
 VolumeGb = Annotated[
@@ -275,9 +273,10 @@ class Media(Section):
     ] = Edition.ENTERPRISE
     ami: Annotated[
         str,
-        _matches(_AMI_ID),
+        _matches(rf"{_AMI_ID}|AntMedia-[A-Za-z0-9()._/-]{{1,120}}"),
         Guide(
-            "the id of an Ant Media Server image in the stack's region (ami- and 8 or 17 hexadecimal digits)",
+            "the id of an Ant Media Server image in the stack's region (ami- and 8 or 17 hexadecimal digits), or the "
+            "exact name of one of Ant Media's own, which begins with AntMedia-",
             "find it with: aws ec2 describe-images --owners 679593333241 "
             "--filters 'Name=name,Values=AntMedia-AWS-Marketplace-EE-*' "
             "--query 'sort_by(Images,&CreationDate)[-1].[ImageId,Name]'",
@@ -286,6 +285,10 @@ class Media(Section):
     origins: Annotated[
         MediaGroup, Guide("the keys count, instanceType and volumeGb", "indent these keys under origins")
     ] = MediaGroup()
+    allow_below_minimum: Annotated[
+        bool,
+        Guide("true or false", "leave the key out; true lets nodes be smaller than Ant Media Server asks for"),
+    ] = False
     edges: Annotated[
         MediaGroup, Guide("the keys count, instanceType and volumeGb", "indent these keys under edges")
     ] = MediaGroup()
@@ -476,6 +479,15 @@ class Administrator(Section):
     ]
 
 
+class TypeFigures(Section):
+    """What an instance type has that the table in cluster/instance_types.py does not know."""
+
+    vcpus: Annotated[int, Field(ge=1, le=1024), Guide("a whole number of vCPU", "take it from AWS's list of types")]
+    memory_gib: Annotated[
+        int, Field(ge=1, le=32768), Guide("a whole number of GiB", "take it from AWS's list of types")
+    ]
+
+
 class License(Section):
     """Ant Media Server Enterprise's; an image from the AWS Marketplace has its own."""
 
@@ -542,7 +554,20 @@ class Settings(Section):
     administrator: Annotated[
         Administrator, Guide("the key email and the secret password", "let `make new-stack STACK=…` make it")
     ]
+    instance_types: Annotated[
+        dict[Annotated[str, _matches(_TYPE_NAME)], TypeFigures],
+        Guide(
+            "instance types by name, each with vcpus and memoryGib, such as c8i.xlarge: { vcpus: 4, memoryGib: 8 }",
+            "indent a type's name and under it its figures",
+        ),
+    ] = {}
     license: Annotated[License, Guide("the secret key", _SECTION)] = License()
+
+    def figures(self, instance_type: str) -> Figures | None:
+        """What an instance type has; None where neither the table nor `instanceTypes` knows it."""
+        if own := self.instance_types.get(instance_type):
+            return Figures(own.vcpus, own.memory_gib)
+        return INSTANCE_TYPES.get(instance_type)
 
     @property
     def licence_key(self) -> str:
@@ -635,6 +660,7 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
                 yield Mistake(f"{NAMESPACE}:tls.{name}", "nothing", guide.may_hold, guide.remedy)
     yield from _load_balancer_contradictions(settings)
     yield from _edition_contradictions(settings.media)
+    yield from _type_contradictions(settings)
     zone = settings.dns.zone
     for name in settings.names:
         if zone and name != zone and not name.endswith("." + zone):
@@ -643,6 +669,30 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
                 zone,
                 f"a zone that {name} is in",
                 "name another zone or another name, or leave dns.zone out and set the records yourself",
+            )
+
+
+def _type_contradictions(settings: Settings) -> Iterator[Mistake]:
+    media = settings.media
+    groups = {"origins": media.origins, **({"edges": media.edge_group} if media.edge_group else {})}
+    for key, group in groups.items():
+        figures = settings.figures(group.instance_type)
+        small = figures and (figures.vcpus < MEDIA_MINIMUM.vcpus or figures.memory_gib < MEDIA_MINIMUM.memory_gib)
+        if small and not media.allow_below_minimum:
+            yield Mistake(
+                f"{NAMESPACE}:media.{key}.instanceType",
+                f"{group.instance_type}, which has {figures}",
+                f"a type with at least {MEDIA_MINIMUM}: Ant Media Server asks for it",
+                "choose a larger one, or set media.allowBelowMinimum to true",
+            )
+    used = {f"media.{key}": group.instance_type for key, group in groups.items()}
+    for key, name in {**used, "loadBalancer": settings.load_balancer.instance_type}.items():
+        if settings.figures(name) is None:
+            yield Mistake(
+                f"{NAMESPACE}:{key}.instanceType",
+                name,
+                f"{_TYPES}, or one of instanceTypes",
+                f"choose one of them, or give its figures: instanceTypes: {{ {name}: {{ vcpus: …, memoryGib: … }} }}",
             )
 
 
@@ -665,8 +715,9 @@ def _edition_contradictions(media: Media) -> Iterator[Mistake]:
 
 def _load_balancer_contradictions(settings: Settings) -> Iterator[Mistake]:
     balancer = settings.load_balancer
-    most = capacity.max_connections(INSTANCE_TYPES[balancer.instance_type].memory_gib)
-    if balancer.max_connections and balancer.max_connections > most:
+    figures = settings.figures(balancer.instance_type)
+    most = capacity.max_connections(figures.memory_gib) if figures else 0
+    if figures and balancer.max_connections and balancer.max_connections > most:
         yield Mistake(
             f"{NAMESPACE}:loadBalancer.maxConnections",
             str(balancer.max_connections),
@@ -693,7 +744,8 @@ def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
 
 
 def _mistake(detail: ErrorDetails, hidden: frozenset[str]) -> Mistake:
-    location = [part for part in detail["loc"] if isinstance(part, int) or not part.startswith("function-")]
+    # pydantic also names its own functions, and says that a mapping's key is what is wrong.
+    location = [part for part in detail["loc"] if isinstance(part, int) or not re.match(r"function-|\[key\]$", part)]
     key = NAMESPACE + ":" + _path(location)
     guide, section, is_secret = _look_up(location)
     shown = SECRET if is_secret or location[0] in hidden else _shown(detail["input"])
@@ -740,6 +792,9 @@ def _look_up(location: list[int | str]) -> tuple[Guide, type[Section], bool]:
             guide = next((item for item in getattr(element, "__metadata__", ()) if isinstance(item, Guide)), guide)
             annotation = element
             continue
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            continue
         if not _is_section(annotation):
             break
         section = annotation
@@ -747,7 +802,8 @@ def _look_up(location: list[int | str]) -> tuple[Guide, type[Section], bool]:
         if info is None:
             return _UNKNOWN, section, False
         guide = _guide(info) or guide
-        annotation = next((part for part in get_args(info.annotation) if _is_section(part)), info.annotation)
+        optional = () if get_origin(info.annotation) is dict else get_args(info.annotation)
+        annotation = next((part for part in optional if _is_section(part)), info.annotation)
     return guide, section, annotation is SecretStr or SecretStr in get_args(annotation)
 
 

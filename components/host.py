@@ -13,8 +13,8 @@ from cluster.firewall import Group
 from cluster.plan import ClusterPlan, Node
 from components.remote import RemoteHost, RemoteHostArgs, Step
 
-DEBIAN: Final = "136693071363"
-"""Debian's AWS account."""
+OWNERS: Final = {"debian-": "136693071363", "AntMedia-": "679593333241"}
+"""The AWS accounts of Debian and of Ant Media, by what the names of their images begin with."""
 
 
 def instance(
@@ -85,11 +85,11 @@ def remote_host(
 
 
 def image_id(ami: str, opts: pulumi.ResourceOptions) -> pulumi.Input[str]:
-    """The id of an image given by id, or by the exact name of one of Debian's."""
+    """The id of an image given by id, or by the exact name that its publisher gave it."""
     if ami.startswith("ami-"):
         return ami
     return aws.ec2.get_ami_output(
-        owners=[DEBIAN],
+        owners=[owner for prefix, owner in OWNERS.items() if ami.startswith(prefix)],
         filters=[{"name": "name", "values": [ami]}],
         opts=pulumi.InvokeOptions(parent=opts.parent),
     ).id

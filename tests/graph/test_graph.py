@@ -47,6 +47,7 @@ class Graph(pulumi.runtime.Mocks):
     outputs: dict[str, Any] = field(default_factory=dict)
     zones: str = "abcdef"
     credentials: bool = True
+    images_asked_for: list[Any] = field(default_factory=list)
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         self.resources.append(args)
@@ -66,6 +67,7 @@ class Graph(pulumi.runtime.Mocks):
             case "aws:route53/getZone:getZone":
                 return {"zoneId": f"zone-of-{args.args['name']}"}, []
             case "aws:ec2/getAmi:getAmi":
+                self.images_asked_for.append((args.args["owners"], args.args["filters"]))
                 return {"id": "ami-0aaaaaaaaaaaaaaaa"}, []
         raise AssertionError(f"an unexpected call: {args.token}")
 
@@ -135,6 +137,15 @@ def test_every_host_is_at_its_planned_address_with_imdsv2_and_an_encrypted_volum
         assert host["metadataOptions"]["httpTokens"] == "required"
         assert host["metadataOptions"]["httpPutResponseHopLimit"] == 1
         assert host["rootBlockDevice"]["encrypted"] is True
+
+
+def test_images_are_asked_for_by_their_exact_name_of_their_publisher(deploy: Callable[..., Graph]) -> None:
+    name = "AntMedia-AWS-Marketplace-EE-2.16.2-4wh7rhpic3wfw"
+    graph = deploy(configuration(media={"ami": name}))
+    assert {(owners[0], filters[0]["values"][0]) for owners, filters in graph.images_asked_for} == {
+        ("136693071363", "debian-13-amd64-20251117-2299"),
+        ("679593333241", name),
+    }
 
 
 def test_user_data_lets_only_the_deployment_key_in_and_pins_the_host_key(deploy: Callable[..., Graph]) -> None:

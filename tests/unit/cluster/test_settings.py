@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.instance_types import InstanceType
 from cluster.settings import Mistake, Settings, SettingsError, load
 from tests.unit.cluster.conftest import NOW, VALID
 
@@ -124,6 +125,29 @@ def test_a_mistake_names_key_value_and_what_it_may_hold(
 def test_a_required_key_that_is_missing_is_named(valid: dict[str, Any], key: str) -> None:
     del valid[key]
     assert mistakes(valid)[f"antmedia:{key}"].held == "nothing"
+
+
+def test_a_type_that_the_table_does_not_know_needs_its_figures(valid: dict[str, Any]) -> None:
+    valid["media"]["origins"] = {"instanceType": "c8i.xlarge"}
+    found = mistakes(valid)
+    assert found.keys() == {"antmedia:media.origins.instanceType"}
+    assert "instanceTypes: { c8i.xlarge: { vcpus" in found["antmedia:media.origins.instanceType"].remedy
+    valid["instanceTypes"] = {"c8i.xlarge": {"vcpus": 4, "memoryGib": 8}}
+    assert load(valid, now=NOW).figures("c8i.xlarge") == InstanceType(4, 8)
+    valid["instanceTypes"] = {"c8i.xlarge": {"vcpus": 4}}
+    assert mistakes(valid).keys() == {"antmedia:instanceTypes.c8i.xlarge.memoryGib"}
+
+
+@pytest.mark.parametrize("name", ["t3.large", "c5.large"])
+def test_a_node_smaller_than_the_server_asks_for_is_refused_unless_it_is_wanted(
+    valid: dict[str, Any], name: str
+) -> None:
+    valid["media"]["edges"] = {"instanceType": name}
+    found = mistakes(valid)["antmedia:media.edges.instanceType"]
+    assert found.held.startswith(f"{name}, which has 2 vCPU")
+    assert "at least 4 vCPU and 8 GiB" in found.may_hold
+    valid["media"]["allowBelowMinimum"] = True
+    assert load(valid, now=NOW).media.edges.instance_type == name
 
 
 def test_the_community_edition_is_one_node(valid: dict[str, Any]) -> None:

@@ -1,0 +1,137 @@
+"""Two origins, three edges and their database, deployed by the unchanged program: one cluster, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.deployments import DOMAIN, Deployment, frames_played, prepare, publishing
+from tests.lab.labs import eventually
+
+SITE = f"https://{DOMAIN}"
+NODES = ("origin-1", "origin-2", "edge-1", "edge-2", "edge-3")
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    made = prepare(tmp_path_factory.mktemp("cluster"), "lab-cluster")
+    try:
+        made.make_up()
+        yield made
+    finally:
+        made.lab.down()
+
+
+def ask(deployment: Deployment, node: str, path: str, *options: str) -> str:
+    """What a node itself answers the load balancer's host."""
+    address = deployment.outputs()["nodes"][node]["privateAddress"]
+    return deployment.lab.host("lb-1", "curl", "-s", "-m", "10", *options, f"http://{address}:5080{path}").stdout
+
+
+def test_the_update_ends_with_every_node_in_the_clusters_list(deployment: Deployment) -> None:
+    user = json.dumps({"email": "admin@antmedia.invalid", "password": deployment.password("administrator")})
+    listed = deployment.lab.host(
+        "lb-1", "sh", "-c",
+        "jar=$(mktemp); base=http://172.30.0.132:5080/rest/v2; ask='curl -s -m 10 -b '$jar' -c '$jar; "
+        "$ask -o /dev/null $base/authentication-status; "
+        "$ask -o /dev/null -H 'Content-Type: application/json' --data-binary @- $base/users/authenticate; "
+        "$ask $base/cluster/nodes/0/50; rm $jar",
+        stdin=user,
+    ).stdout  # fmt: skip
+    nodes = deployment.outputs()["nodes"]
+    for name in NODES:
+        assert re.search(rf'"{nodes[name]["privateAddress"]}[":]', listed), f"{name} is not in {listed}"
+
+
+def test_a_second_update_changes_nothing(deployment: Deployment) -> None:
+    deployment.pulumi("preview", "--expect-no-changes")
+
+
+def test_the_first_user_is_one_for_all_nodes(deployment: Deployment) -> None:
+    user = {"email": "admin@antmedia.invalid", "password": deployment.password("administrator")}
+    for node in NODES:
+        address = deployment.outputs()["nodes"][node]["privateAddress"]
+        for what, success in (("initial", False), ("authenticate", True)):
+            answer = deployment.lab.host(
+                "lb-1", "curl", "-s", "-m", "5", "-H", "Content-Type: application/json", "--data-binary", "@-",
+                f"http://{address}:5080/rest/v2/users/{what}", stdin=json.dumps(user),
+            ).stdout  # fmt: skip
+            assert json.loads(answer)["success"] is success, f"{node}: {answer}"
+
+
+def test_a_stream_published_to_the_public_address_plays_from_every_node(deployment: Deployment) -> None:
+    with publishing(deployment, "everywhere"):
+        playlist = "/LiveApp/streams/everywhere.m3u8"
+        for node in NODES:
+            eventually(lambda node=node: ask(deployment, node, playlist).count("#EXTINF") >= 2, True, 60)  # type: ignore[misc]
+            segments = [line for line in ask(deployment, node, playlist).splitlines() if line.endswith(".ts")]
+            codes = [
+                ask(deployment, node, path, "-o", "/dev/null", "-w", "%{http_code}")
+                for path in (playlist, f"/LiveApp/streams/{segments[-1]}") * 10
+            ]
+            assert codes == ["200"] * 20, f"{node}: {codes}"
+        # Each viewer's request meets whichever node there is.
+        for _ in range(10):
+            shown = deployment.fetch(SITE + playlist)
+            last = [line for line in shown.splitlines() if line.endswith(".ts")][-1]
+            code = deployment.fetch(f"{SITE}/LiveApp/streams/{last}", "-o", "/dev/null", "-w", "%{http_code}")
+            assert code == "200", last
+        assert frames_played(deployment, f"rtmp://{DOMAIN}/LiveApp/everywhere") >= 15
+        assert frames_played(deployment, SITE + playlist) >= 15
+
+
+def test_the_databases_password_is_nowhere_but_where_it_must_be(deployment: Deployment) -> None:
+    password = deployment.password("databaseLogin")
+    state = deployment.pulumi("stack", "export").stdout
+    assert password not in state
+    for node in ("origin-1", "edge-1"):
+        found = deployment.lab.host(node, "grep", "-rlF", password, "/usr/local/antmedia", "/var/log", check=False)
+        assert set(found.stdout.split()) == {"/usr/local/antmedia/conf/red5.properties"}
+        journal = deployment.lab.host(node, "journalctl", "--no-pager").stdout
+        assert password not in journal
+        mode = deployment.lab.host(node, "stat", "-c", "%a", "/usr/local/antmedia/conf/red5.properties").stdout
+        assert mode.strip() == "640"
+    user_data = deployment.lab.host("edge-1", "cat", "/var/lib/cloud/instance/user-data.txt").stdout
+    assert password not in user_data
+
+
+def test_only_the_load_balancer_is_reached_by_ssh_and_every_other_host_through_it(deployment: Deployment) -> None:
+    for node, found in deployment.outputs()["nodes"].items():
+        direct = deployment.lab.admin(
+            "sh", "-c", f"echo | timeout 3 socat - TCP:{found['publicAddress']}:22,connect-timeout=2", check=False
+        )
+        assert (direct.returncode == 0) == (node == "lb-1"), node
+    for node in (*NODES, "lb-1"):
+        said = deployment.run("make", "ssh", f"STACK={deployment.stack}", f"NODE={node}", "ARGS=-- hostname -I").stdout
+        assert deployment.outputs()["nodes"][node]["privateAddress"] in said
+
+
+def test_a_node_that_cannot_reach_the_database_fails_the_update_and_says_so(deployment: Deployment) -> None:
+    database = deployment.outputs()["nodes"]["db-1"]["privateAddress"]
+    deployment.lab.host("edge-2", "ip", "route", "add", "unreachable", database)
+    deployment.lab.host("edge-2", "systemctl", "restart", "antmedia")
+    state = json.loads(deployment.pulumi("stack", "export").stdout)["deployment"]["resources"]
+    urn = next(each["urn"] for each in state if each["urn"].endswith("::edge-2-joined"))
+    failed = deployment.pulumi("up", "--yes", "--skip-preview", f"--target-replace={urn}", check=False)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert "The server's log ends with" in said
+    assert deployment.password("databaseLogin") not in said
+    deployment.lab.host("edge-2", "ip", "route", "del", "unreachable", database)
+    deployment.lab.host("edge-2", "systemctl", "restart", "antmedia")
+    deployment.up()
+
+
+def test_rebuilding_the_load_balancer_restarts_no_media_server(deployment: Deployment) -> None:
+    def started() -> dict[str, str]:
+        return {
+            node: deployment.lab.host(node, "systemctl", "show", "antmedia", "-P", "MainPID").stdout for node in NODES
+        }
+
+    before = started()
+    deployment.run("make", "repair", f"STACK={deployment.stack}", "NODE=lb-1", "ARGS=--yes")
+    assert started() == before
+    deployment.pulumi("preview", "--expect-no-changes")
