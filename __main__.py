@@ -8,12 +8,14 @@ from cluster.plan import plan
 from cluster.render import haproxy_cfg
 from components.certificate_store import CertificateStore, CertificateStoreArgs
 from components.config import load_settings
+from components.database import Database, DatabaseArgs
 from components.dns import Dns, DnsArgs
 from components.firewall import Firewall, FirewallArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
 from components.media import MediaNodes, MediaNodesArgs
 from components.network import Network, NetworkArgs, availability_zones
 from components.outputs import stack_outputs
+from components.remote import Proxy
 
 settings = load_settings()
 cluster = plan(settings, project=pulumi.get_project(), stack=pulumi.get_stack())
@@ -46,6 +48,21 @@ load_balancer = LoadBalancer(
     ),
     pulumi.ResourceOptions(depends_on=[network, firewall]),
 )
+
+if cluster.database:
+    Database(
+        "database",
+        DatabaseArgs(
+            plan=cluster,
+            node=cluster.database,
+            zone_names=zone_names,
+            subnet_ids=network.subnet_ids,
+            security_group_ids=firewall.group_ids,
+            proxy=Proxy(dns.address, settings.ssh.host_public_key),
+            after=[load_balancer.association],
+        ),
+        pulumi.ResourceOptions(depends_on=[network, firewall]),
+    )
 
 for name, value in stack_outputs(cluster, dns.address, media.public_addresses).items():
     pulumi.export(name, value)

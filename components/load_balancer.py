@@ -38,6 +38,9 @@ class LoadBalancerArgs:
 class LoadBalancer(pulumi.ComponentResource):
     """HAProxy on one instance. Exists only when every listener has answered."""
 
+    association: pulumi.Resource
+    """The load balancer is reachable, also as the way to other hosts, from here on."""
+
     def __init__(self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:loadbalancer:LoadBalancer", name, None, opts)
         plan, node = args.plan, args.plan.load_balancer
@@ -57,6 +60,7 @@ class LoadBalancer(pulumi.ComponentResource):
         association = aws.ec2.EipAssociation(
             node.name, allocation_id=args.dns.allocation_id, instance_id=host.id, opts=own
         )
+        self.association = association
 
         login = pulumi.Output.secret(f"{settings.stats.user}\n{settings.stats.password.get_secret_value()}\n")
         administrator = pulumi.Output.secret(

@@ -44,6 +44,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Proxy:
+    """A host that leads to one that nobody reaches from outside; it takes the same user and key."""
+
+    address: pulumi.Input[str]
+    host_public_key: str
+
+
+@dataclass(frozen=True)
 class RemoteHostArgs:
     """How to reach the host, which incarnation of it, and what to do there.
 
@@ -57,6 +65,7 @@ class RemoteHostArgs:
     host_public_key: str
     instance: pulumi.CustomResource
     steps: Sequence[Step]
+    proxy: Proxy | None = None
 
 
 class RemoteHost(pulumi.ComponentResource):
@@ -67,13 +76,24 @@ class RemoteHost(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: RemoteHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:host:RemoteHost", name, None, opts)
+        private_key = pulumi.Output.secret(args.private_key)
         connection = remote.ConnectionArgs(
             host=args.address,
             user=args.user,
-            private_key=pulumi.Output.secret(args.private_key),
+            private_key=private_key,
             host_key=args.host_public_key,
             dial_error_limit=DIAL_TRIES,
             per_dial_timeout=DIAL_TIMEOUT_SECONDS,
+            proxy=remote.ProxyConnectionArgs(
+                host=args.proxy.address,
+                user=args.user,
+                private_key=private_key,
+                host_key=args.proxy.host_public_key,
+                dial_error_limit=DIAL_TRIES,
+                per_dial_timeout=DIAL_TIMEOUT_SECONDS,
+            )
+            if args.proxy
+            else None,
         )
         before: list[pulumi.Resource] = []
         for step in args.steps:
