@@ -8,6 +8,7 @@ from cluster.plan import plan
 from cluster.render import haproxy_cfg
 from components.certificate_store import CertificateStore, CertificateStoreArgs
 from components.config import load_settings
+from components.database import Database, DatabaseArgs
 from components.dns import Dns, DnsArgs
 from components.firewall import Firewall, FirewallArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs, LoadBalancerHost, LoadBalancerHostArgs
@@ -39,6 +40,22 @@ entrance = LoadBalancerHost(
     ),
     pulumi.ResourceOptions(depends_on=[network, firewall]),
 )
+reachable: list[pulumi.Resource] = [entrance.reachable]
+if cluster.database:
+    database = Database(
+        "database",
+        DatabaseArgs(
+            plan=cluster,
+            node=cluster.database,
+            zone_names=zone_names,
+            subnet_ids=network.subnet_ids,
+            security_group_ids=firewall.group_ids,
+            through=entrance.address,
+            reachable=[entrance.reachable],
+        ),
+        pulumi.ResourceOptions(depends_on=[network, firewall]),
+    )
+    reachable.append(database.ready)
 media = MediaNodes(
     "media",
     MediaNodesArgs(
@@ -46,7 +63,7 @@ media = MediaNodes(
         subnet_ids=network.subnet_ids,
         security_group_ids=firewall.group_ids,
         through=entrance.address,
-        reachable=[entrance.reachable],
+        reachable=reachable,
     ),
     pulumi.ResourceOptions(depends_on=[network, firewall]),
 )

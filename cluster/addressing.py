@@ -29,9 +29,10 @@ class Role(enum.StrEnum):
     LOAD_BALANCER = "lb"
     ORIGIN = "origin"
     EDGE = "edge"
+    DATABASE = "db"
 
 
-_FIRST_OFFSET: Final = {Role.LOAD_BALANCER: 10, Role.ORIGIN: 32, Role.EDGE: 132}
+_FIRST_OFFSET: Final = {Role.LOAD_BALANCER: 10, Role.DATABASE: 20, Role.ORIGIN: 32, Role.EDGE: 132}
 """Where a role's addresses begin in each subnet. AWS keeps offsets 0 to 3 and the last one; 4 to 31 leave room."""
 
 

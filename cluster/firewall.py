@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from cluster import database
 from cluster.plan import ClusterPlan
+from cluster.settings import DatabaseMode
 
 
 class Group(enum.StrEnum):
@@ -15,6 +18,7 @@ class Group(enum.StrEnum):
 
     LOAD_BALANCER = "lb"
     MEDIA = "media"
+    DATABASE = "db"
 
 
 class Peer(enum.StrEnum):
@@ -63,6 +67,10 @@ class Row:
     why: str
     only_with_tls: bool = False
     """Left out with `tls.mode: none`."""
+    only_with_database: DatabaseMode | None = None
+    """Left out with any other `database.mode`."""
+    only_in_cluster: bool = False
+    """Left out where the nodes form no cluster."""
 
 
 HTTP: Final = 80
@@ -71,13 +79,16 @@ AMS_HTTP: Final = 5080
 AMS_HTTPS: Final = 5443
 RTMP: Final = 1935
 RTMPS: Final = 1936
+AMS_ORIGIN: Final = 5000
+"""Where a node of a cluster gives streams to the others."""
 STATS: Final = 6080
 SSH: Final = 22
 WEBRTC_MEDIA: Final = (50000, 60000)
 """Ant Media Server's default range. WebRTC media goes to the node itself, not through the load balancer."""
 
 _IN, _OUT = Direction.INGRESS, Direction.EGRESS
-_LB, _MEDIA = Group.LOAD_BALANCER, Group.MEDIA
+_LB, _MEDIA, _DB = Group.LOAD_BALANCER, Group.MEDIA, Group.DATABASE
+_MANAGED, _EXTERNAL = DatabaseMode.MANAGED, DatabaseMode.EXTERNAL
 
 ROWS: Final = (
     Row("lb-http", _LB, _IN, tcp(HTTP), Peer.ANYWHERE, "HTTP and certificate validation"),
@@ -101,13 +112,39 @@ ROWS: Final = (
     Row("lb-to-media-ssh", _LB, _OUT, tcp(SSH), _MEDIA, "SSH to media nodes, of who came to the load balancer by SSH"),
     Row("lb-to-http", _LB, _OUT, tcp(HTTP), Peer.ANYWHERE, "Debian packages"),
     Row("lb-to-https", _LB, _OUT, tcp(HTTPS), Peer.ANYWHERE, "Debian packages and certificates"),
+    Row(
+        "lb-to-db-ssh", _LB, _OUT, tcp(SSH), _DB, "SSH of deployments to the database host", only_with_database=_MANAGED
+    ),
     Row("media-http", _MEDIA, _IN, tcp(AMS_HTTP), _LB, "HTTP and WebSocket from the load balancer"),
     Row("media-rtmp", _MEDIA, _IN, tcp(RTMP), _LB, "RTMP from the load balancer"),
     Row("media-ssh", _MEDIA, _IN, tcp(SSH), _LB, "SSH through the load balancer"),
+    Row("media-origin", _MEDIA, _IN, tcp(AMS_ORIGIN), _MEDIA, "Streams between nodes", only_in_cluster=True),
+    Row("media-nodes", _MEDIA, _IN, tcp(AMS_HTTP), _MEDIA, "HTTP between nodes", only_in_cluster=True),
+    Row("media-to-origin", _MEDIA, _OUT, tcp(AMS_ORIGIN), _MEDIA, "Streams between nodes", only_in_cluster=True),
+    Row("media-to-nodes", _MEDIA, _OUT, tcp(AMS_HTTP), _MEDIA, "HTTP between nodes", only_in_cluster=True),
     Row("media-webrtc", _MEDIA, _IN, udp(*WEBRTC_MEDIA), Peer.ANYWHERE, "WebRTC media of viewers"),
     Row("media-to-http", _MEDIA, _OUT, tcp(HTTP), Peer.ANYWHERE, "Debian packages"),
     Row("media-to-https", _MEDIA, _OUT, tcp(HTTPS), Peer.ANYWHERE, "Debian packages and the licence service"),
     Row("media-to-webrtc", _MEDIA, _OUT, udp(1024, 65535), Peer.ANYWHERE, "WebRTC media and STUN"),
+    Row(
+        "media-to-db", _MEDIA, _OUT, tcp(database.PORT), _DB, "The database of the cluster", only_with_database=_MANAGED
+    ),
+    # Its address may change: who it is, the login and TLS tell. One row for each port of databaseLogin.uri.
+    Row(
+        "media-to-external-db",
+        _MEDIA,
+        _OUT,
+        tcp(database.PORT),
+        Peer.ANYWHERE,
+        "The database of the cluster",
+        only_with_database=_EXTERNAL,
+    ),
+    Row(
+        "db-mongodb", _DB, _IN, tcp(database.PORT), _MEDIA, "The database for media nodes", only_with_database=_MANAGED
+    ),
+    Row("db-ssh", _DB, _IN, tcp(SSH), _LB, "SSH of deployments", only_with_database=_MANAGED),
+    Row("db-to-http", _DB, _OUT, tcp(HTTP), Peer.ANYWHERE, "Debian packages", only_with_database=_MANAGED),
+    Row("db-to-https", _DB, _OUT, tcp(HTTPS), Peer.ANYWHERE, "Packages and backups", only_with_database=_MANAGED),
 )
 """Reaching AWS's own resolver, time and metadata services needs no row: security groups do not apply to them."""
 
@@ -122,11 +159,29 @@ class Rule:
     peer_group: Group | None = None
 
 
-def rules(plan: ClusterPlan) -> Iterator[Rule]:
-    """The table for one plan: a rule for each row and source, keyed by both."""
+def groups(plan: ClusterPlan) -> list[Group]:
+    """The security groups that the plan has hosts for."""
+    return [group for group in Group if group is not Group.DATABASE or plan.database]
+
+
+def _rows(plan: ClusterPlan) -> Iterator[Row]:
     for row in ROWS:
         if row.only_with_tls and not plan.serves_tls:
             continue
+        if row.only_with_database not in (None, plan.settings.database_mode):
+            continue
+        if row.only_in_cluster and not plan.forms_cluster:
+            continue
+        if row.only_with_database is _EXTERNAL:
+            for port in database.external_ports(plan.settings):
+                yield dataclasses.replace(row, key=f"{row.key}-{port}", ports=tcp(port))
+        else:
+            yield row
+
+
+def rules(plan: ClusterPlan) -> Iterator[Rule]:
+    """The table for one plan: a rule for each row and source, keyed by both."""
+    for row in _rows(plan):
         match row.peer:
             case Group():
                 yield Rule(row.key, row, peer_group=row.peer)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
 from cluster import addressing
 from cluster.addressing import Role
-from cluster.settings import Settings, TlsMode
+from cluster.settings import DatabaseMode, Settings, TlsMode
+
+DATABASE_ROOT_GB: Final = 10
+"""Debian and the packages; the data have a volume of their own."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Node:
-    """One host. `name` is its stable key: `lb-1`, `origin-1`, `edge-1`."""
+    """One host. `name` is its stable key: `lb-1`, `origin-1`, `edge-1`, `db-1`. `volume_gb` is its root volume."""
 
     name: str
     role: Role
@@ -49,6 +53,8 @@ class ClusterPlan:
     load_balancer: Node
     origins: tuple[Node, ...]
     edges: tuple[Node, ...]
+    database: Node | None
+    """None where the database is somebody else's, or none is needed."""
 
     @property
     def media(self) -> tuple[Node, ...]:
@@ -58,7 +64,7 @@ class ClusterPlan:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Every host."""
-        return (self.load_balancer, *self.media)
+        return (self.load_balancer, *self.media, *((self.database,) if self.database else ()))
 
     @property
     def serves_tls(self) -> bool:
@@ -72,8 +78,8 @@ class ClusterPlan:
 
     @property
     def forms_cluster(self) -> bool:
-        """Whether the nodes know each other's streams. They do not: each serves what was published to it."""
-        return False
+        """Whether the nodes know each other's streams. Without a database each serves what was published to it."""
+        return self.settings.database_mode is not DatabaseMode.NONE
 
     @cached_property
     def first_app(self) -> str:
@@ -108,7 +114,7 @@ def plan(settings: Settings, *, project: str, stack: str) -> ClusterPlan:
             volume_gb=volume_gb,
         )
 
-    media, balancer = settings.media, settings.load_balancer
+    media, balancer, database = settings.media, settings.load_balancer, settings.database
     origins, edges = (
         tuple(node(role, n, media.ami, group.instance_type, group.volume_gb) for n in range(1, group.count + 1))
         if group
@@ -124,4 +130,7 @@ def plan(settings: Settings, *, project: str, stack: str) -> ClusterPlan:
         load_balancer=node(Role.LOAD_BALANCER, 1, balancer.ami, balancer.instance_type, balancer.volume_gb),
         origins=origins,
         edges=edges,
+        database=node(Role.DATABASE, 1, database.ami, database.instance_type, DATABASE_ROOT_GB)
+        if settings.database_mode is DatabaseMode.MANAGED
+        else None,
     )

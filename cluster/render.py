@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import jinja2
 
-from cluster import addressing, capacity, firewall, haproxy
+from cluster import addressing, capacity, database, firewall, haproxy
 from cluster.plan import ClusterPlan, Node
 from cluster.settings import Settings
 
@@ -117,6 +117,44 @@ def haproxy_verify(plan: ClusterPlan) -> str:
     )
 
 
+def database_volume() -> str:
+    """Script: the data volume, whose id main reads, with a file system, mounted."""
+    return _render("mongodb/volume.sh.j2", paths=database)
+
+
+def database_install(settings: Settings) -> str:
+    """Script: the repository that the settings name, and its packages."""
+    return _render("mongodb/install.sh.j2", source=settings.database.package_source)
+
+
+def database_configure() -> str:
+    """Script: the server's configuration; started again only when it has changed."""
+    return _render("mongodb/configure.sh.j2", paths=database)
+
+
+def database_accounts() -> str:
+    """Script: the accounts; main reads two lines, name and password of the media nodes' one."""
+    return _render("mongodb/accounts.sh.j2", paths=database)
+
+
+def database_backup() -> str:
+    """Script: the program for backups and its timer; main reads `database_backup_settings`, or nothing for none."""
+    return _render("mongodb/backup.sh.j2", paths=database)
+
+
+def database_backup_settings(plan: ClusterPlan) -> str:
+    """Where the backups go and when, as assignments for bash; empty where there are none."""
+    backup = plan.settings.database.backup
+    if backup is None:
+        return ""
+    return f"bucket={backup.bucket}\nprefix={database.backup_prefix(plan)}\nhour={backup.hour}\n"
+
+
+def database_verify() -> str:
+    """Script: the database runs, from its own volume."""
+    return _render("mongodb/verify.sh.j2", paths=database)
+
+
 HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "haproxy.cfg": haproxy_cfg,
     "verify.sh": haproxy_verify,
@@ -131,5 +169,11 @@ HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "administrator.sh": lambda _: first_administrator(),
     "joined.sh": lambda plan: media_joined(plan.media[0]),
     "configure.sh": lambda _: haproxy_configure(),
+    "database-volume.sh": lambda _: database_volume(),
+    "database-install.sh": lambda plan: database_install(plan.settings),
+    "database-configure.sh": lambda _: database_configure(),
+    "database-accounts.sh": lambda _: database_accounts(),
+    "database-backup.sh": lambda _: database_backup(),
+    "database-verify.sh": lambda _: database_verify(),
 }
 """What `make render FILE=…` can show."""

@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from cluster import addressing, capacity, certificates, keys
+from cluster import addressing, capacity, certificates, keys, package_sources
 from cluster.instance_types import INSTANCE_TYPES, MEDIA_MINIMUM
 from cluster.instance_types import InstanceType as Figures
 
@@ -116,6 +116,33 @@ def _license_key(secret: SecretStr | None) -> SecretStr | None:
     return SecretStr(text) if secret else None
 
 
+def _uri_password(secret: SecretStr | None) -> SecretStr | None:
+    # Only what stands in a URI as it is: the URI passes through Ant Media Server's own scripts and settings.
+    if secret and not re.fullmatch(r"[A-Za-z0-9._~-]{12,128}", secret.get_secret_value()):
+        raise ValueError("too weak, or not fit for a URI")
+    return secret
+
+
+def _mongodb_uri(secret: SecretStr | None) -> SecretStr | None:
+    if secret and not MONGODB_URI.fullmatch(secret.get_secret_value()):
+        raise ValueError("no URI with a login")
+    return secret
+
+
+def _armored_key(text: str) -> str:
+    begin, end = (f"-----{edge} PGP PUBLIC KEY BLOCK-----" for edge in ("BEGIN", "END"))
+    lines = text.strip().splitlines()
+    if lines[:1] != [begin] or lines[-1] != end or not all(re.fullmatch(r"[\x20-\x7e]*", line) for line in lines):
+        raise ValueError("not a key")
+    return "\n".join(lines) + "\n"
+
+
+_HOSTS: Final = r"(?P<hosts>[A-Za-z0-9.-]+(:\d+)?(,[A-Za-z0-9.-]+(:\d+)?)*)"
+MONGODB_URI: Final = re.compile(
+    rf"mongodb(?P<srv>\+srv)?://[^\s:@/?#'\"\\]+:[^\s:@/?#'\"\\]+@{_HOSTS}(/[^\s/?#'\"\\]*(\?[^\s#'\"\\]*)?)?"
+)
+"""A connection string with user and password, which MongoDB's drivers want percent-encoded."""
+
 ADMIN_SHORTEST_PREFIX: Final = 8
 """The widest block of administrators' addresses that is let in: a whole organisation's, never the internet."""
 
@@ -123,6 +150,7 @@ _AMI_ID: Final = r"ami-([0-9a-f]{8}|[0-9a-f]{17})"
 
 _TYPE_NAME: Final = r"[a-z0-9-]{2,20}\.[a-z0-9-]{4,20}"
 _TYPES: Final = ", ".join(sorted(INSTANCE_TYPES))
+DEBIAN_AMI: Final = "debian-13-amd64-20251117-2299"
 
 InstanceType = Annotated[
     str,
@@ -130,6 +158,17 @@ InstanceType = Annotated[
     Guide(
         f"an EC2 instance type: {_TYPES}, or one of instanceTypes",
         "choose one of them, or give the figures of another one under instanceTypes",
+    ),
+]
+DebianAmi = Annotated[
+    str,
+    _matches(rf"{_AMI_ID}|debian-13-amd64-\d{{8}}-\d+"),
+    Guide(
+        "the id of a Debian 13 image (ami-…) or the exact name of one of Debian's own, "
+        "such as debian-13-amd64-20251117-2299",
+        "find the newest with: aws ec2 describe-images --owners 136693071363 "
+        "--filters 'Name=name,Values=debian-13-amd64-*' "
+        "--query 'sort_by(Images,&CreationDate)[-1].Name'",
     ),
 ]
 VolumeGb = Annotated[
@@ -368,17 +407,7 @@ class Limits(Section):
 class LoadBalancer(Section):
     """The HAProxy instance."""
 
-    ami: Annotated[
-        str,
-        _matches(rf"{_AMI_ID}|debian-13-amd64-\d{{8}}-\d+"),
-        Guide(
-            "the id of a Debian 13 image (ami-…) or the exact name of one of Debian's own, "
-            "such as debian-13-amd64-20251117-2299",
-            "find the newest with: aws ec2 describe-images --owners 136693071363 "
-            "--filters 'Name=name,Values=debian-13-amd64-*' "
-            "--query 'sort_by(Images,&CreationDate)[-1].Name'",
-        ),
-    ] = "debian-13-amd64-20251117-2299"
+    ami: DebianAmi = DEBIAN_AMI
     instance_type: InstanceType = "c6i.large"
     volume_gb: VolumeGb = 20
     max_connections: Annotated[
@@ -418,6 +447,139 @@ class LoadBalancer(Section):
             "indent these keys under timeouts",
         ),
     ] = Timeouts()
+
+
+class DatabaseMode(enum.StrEnum):
+    """Whose the database is."""
+
+    MANAGED = "managed"
+    EXTERNAL = "external"
+    NONE = "none"
+
+
+class OnDestroy(enum.StrEnum):
+    """What becomes of the database's volume when the stack is destroyed."""
+
+    SNAPSHOT = "snapshot"
+    DELETE = "delete"
+    REFUSE = "refuse"
+
+
+class PackageSource(Section):
+    """A Debian repository that has MongoDB's packages, and the key that signs it."""
+
+    url: Annotated[
+        str,
+        _matches(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*)?"),
+        Guide("the http:// or https:// address of a Debian repository", "leave packageSource out for MongoDB's own"),
+    ] = package_sources.MONGODB_URL
+    suite: Annotated[
+        str,
+        _matches(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*"),
+        Guide("the name of a suite of that repository, such as trixie/mongodb-org/8.0", "leave the key out"),
+    ] = package_sources.MONGODB_SUITE
+    component: Annotated[
+        str,
+        _matches(r"[A-Za-z0-9._-]+"),
+        Guide("the name of a component of that suite, such as main", "leave the key out"),
+    ] = package_sources.MONGODB_COMPONENT
+    packages: Annotated[
+        tuple[Annotated[str, _matches(r"[a-z0-9][a-z0-9+.-]+")], ...],
+        Field(min_length=1, max_length=20, strict=False),
+        Guide(
+            "a list of packages that bring mongod.service, mongodump and mongorestore",
+            "leave the key out for mongodb-org-server and mongodb-database-tools",
+        ),
+    ] = package_sources.MONGODB_PACKAGES
+    key: Annotated[
+        str,
+        AfterValidator(_armored_key),
+        Guide(
+            "the repository's public key, from -----BEGIN PGP PUBLIC KEY BLOCK----- to its end",
+            "give the key as a block of text (key: |), or leave it out for MongoDB's own",
+        ),
+    ] = package_sources.MONGODB_KEY
+
+
+class Backup(Section):
+    """A dump of the whole database, every day, into a bucket of yours."""
+
+    bucket: Annotated[
+        str,
+        _matches(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
+        Guide(
+            "the name of an S3 bucket that exists, in the stack's region, without dots",
+            "make a bucket that keeps what is deleted (versioning), and name it here",
+        ),
+    ]
+    hour: Annotated[
+        int,
+        Field(ge=0, le=23),
+        Guide("a whole number from 0 to 23: the hour of the day, in UTC", "write a number without quotes"),
+    ] = 3
+
+
+class Database(Section):
+    """The MongoDB database that makes a cluster of the media nodes."""
+
+    mode: Annotated[
+        Annotated[DatabaseMode, Field(strict=False)],
+        Guide(
+            "managed, external or none",
+            "managed makes a host with MongoDB; external uses the one that databaseLogin.uri names; with none, one "
+            "media node is all there can be",
+        ),
+    ] = DatabaseMode.MANAGED
+    ami: DebianAmi = DEBIAN_AMI
+    instance_type: InstanceType = "t3.medium"
+    volume_gb: VolumeGb = 20
+    package_source: Annotated[
+        PackageSource,
+        Guide("the keys url, suite, component, packages and key", "indent these keys under packageSource"),
+    ] = PackageSource()
+    on_destroy: Annotated[
+        Annotated[OnDestroy, Field(strict=False)],
+        Guide(
+            "refuse, snapshot or delete",
+            "refuse lets nobody destroy the data by mistake; snapshot keeps a snapshot of the volume; delete keeps "
+            "nothing",
+        ),
+    ] = OnDestroy.REFUSE
+    backup: Annotated[
+        Backup | None,
+        Guide("the keys bucket and hour, or nothing for no backups", "indent these keys under backup"),
+    ] = None
+
+
+class DatabaseLogin(Section):
+    """How the media nodes log in to the database.
+
+    A group of its own, as `stats` is: the engine calls a whole group secret when one of its keys is.
+    """
+
+    user: Annotated[
+        str,
+        _matches(r"[a-z][a-z0-9_-]{0,31}"),
+        Guide("a login name: small letters, digits, - and _, at most 32", "leave the key out"),
+    ] = "antmedia"
+    password: Annotated[
+        SecretStr | None,
+        AfterValidator(_uri_password),
+        Guide(
+            "12 to 128 letters, digits and the characters - . _ ~ as a secret",
+            "make one with: openssl rand -hex 16 | "
+            "tools/pulumi config set --secret --path 'antmedia:databaseLogin.password' -s STACK",
+        ),
+    ] = None
+    uri: Annotated[
+        SecretStr | None,
+        AfterValidator(_mongodb_uri),
+        Guide(
+            "mongodb://USER:PASSWORD@HOST/… or mongodb+srv://USER:PASSWORD@HOST/…, as a secret: given a bare address, "
+            "Ant Media Server stays alone without saying so, and a database without a login is anybody's",
+            "set it with: tools/pulumi config set --secret --path 'antmedia:databaseLogin.uri' -s STACK",
+        ),
+    ] = None
 
 
 class Ssh(Section):
@@ -546,6 +708,14 @@ class Settings(Section):
             _SECTION,
         ),
     ] = LoadBalancer()
+    database: Annotated[
+        Database,
+        Guide("the keys mode, ami, instanceType, volumeGb, packageSource, onDestroy and backup", _SECTION),
+    ] = Database()
+    database_login: Annotated[
+        DatabaseLogin,
+        Guide("the key user and the secret password, or the secret uri", "let `make new-stack STACK=…` make them"),
+    ] = DatabaseLogin()
     ssh: Annotated[
         Ssh,
         Guide("the secrets privateKey and hostKey", "let `make new-stack STACK=…` make them"),
@@ -573,6 +743,22 @@ class Settings(Section):
     def licence_key(self) -> str:
         """Ant Media Server's, or nothing."""
         return self.license.key.get_secret_value() if self.license.key else ""
+
+    @property
+    def database_mode(self) -> DatabaseMode:
+        """Whose the database is. The Community Edition has no use for one."""
+        return DatabaseMode.NONE if self.media.edition is Edition.COMMUNITY else self.database.mode
+
+    @property
+    def warning(self) -> str | None:
+        """What is allowed and seldom meant."""
+        nodes = self.media.origins.count + self.media.edges.count
+        if self.media.edition is Edition.ENTERPRISE and self.database.mode is DatabaseMode.NONE:
+            return (
+                f"{NAMESPACE}:database.mode is none: the {nodes} media nodes form no cluster, and each serves only "
+                "what was published to it. Leave the key out for a database of the cluster's own."
+            )
+        return None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -656,11 +842,11 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
                 )
         for name, held in (("chain", tls.chain), ("key", tls.key)):
             if held is None:
-                guide, _, _ = _look_up(["tls", name])
-                yield Mistake(f"{NAMESPACE}:tls.{name}", "nothing", guide.may_hold, guide.remedy)
+                yield _missing("tls", name)
     yield from _load_balancer_contradictions(settings)
     yield from _edition_contradictions(settings.media)
     yield from _type_contradictions(settings)
+    yield from _database_contradictions(settings)
     zone = settings.dns.zone
     for name in settings.names:
         if zone and name != zone and not name.endswith("." + zone):
@@ -711,6 +897,39 @@ def _edition_contradictions(media: Media) -> Iterator[Mistake]:
                 f"{may_hold} with edition community: {why}",
                 f"{'set it to 1' if may_hold == '1' else 'remove it'}, or set media.edition to enterprise",
             )
+
+
+def _database_contradictions(settings: Settings) -> Iterator[Mistake]:
+    media, login = settings.media, settings.database_login
+    if media.edition is Edition.COMMUNITY:
+        if "database" in settings.model_fields_set:
+            yield Mistake(
+                f"{NAMESPACE}:database",
+                "a group of keys",
+                "nothing with edition community: Ant Media Server's Community Edition cannot form a cluster, so it has "
+                "no use for a database",
+                "remove it, or set media.edition to enterprise",
+            )
+        return
+    match settings.database.mode:
+        case DatabaseMode.MANAGED:
+            if login.uri:
+                yield Mistake(
+                    f"{NAMESPACE}:databaseLogin.uri",
+                    SECRET,
+                    "nothing with database.mode managed, whose address the program knows",
+                    "remove it, or set database.mode to external",
+                )
+            if not login.password:
+                yield _missing("databaseLogin", "password")
+        case DatabaseMode.EXTERNAL:
+            if not login.uri:
+                yield _missing("databaseLogin", "uri")
+
+
+def _missing(*path: str) -> Mistake:
+    guide, _, _ = _look_up(list(path))
+    return Mistake(f"{NAMESPACE}:{'.'.join(path)}", "nothing", guide.may_hold, guide.remedy)
 
 
 def _load_balancer_contradictions(settings: Settings) -> Iterator[Mistake]:

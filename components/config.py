@@ -25,9 +25,12 @@ def load_settings() -> Settings:
     values = {key.removeprefix(prefix): _decoded(text) for key, text in whole.items() if key.startswith(prefix)}
     secret = [key for key in values if is_config_secret(prefix + key)]
     try:
-        return load(values, now=datetime.now(UTC), secret=secret)
+        settings = load(values, now=datetime.now(UTC), secret=secret)
     except SettingsError as error:
         raise pulumi.RunError(f"stack {pulumi.get_stack()}: {error}") from None
+    if settings.warning:
+        pulumi.log.warn(settings.warning)
+    return settings
 
 
 def _decoded(text: str) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from cluster.firewall import Direction, Group, Rule, rules
+from cluster.firewall import Direction, Group, Rule, groups, rules
 from cluster.plan import ClusterPlan
 
 
@@ -37,7 +37,7 @@ class Firewall(pulumi.ComponentResource):
                 tags=args.plan.tags(group.value, group.value),
                 opts=own,
             ).id
-            for group in Group
+            for group in groups(args.plan)
         }
         for rule in rules(args.plan):
             self._rule(rule, args.plan, own)

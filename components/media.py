@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from cluster import render
+from cluster import database, render
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan
 from components.host import instance, remote_host
@@ -25,8 +25,6 @@ class MediaNodesArgs:
     """The load balancer's public address: the only way to a node."""
     reachable: Sequence[pulumi.Resource]
     """What has to be there before that way can be taken, and before a node can reach its database."""
-    database_uri: str = ""
-    """Of the cluster's database; nothing where the nodes form no cluster. Holds a password."""
 
 
 class MediaNodes(pulumi.ComponentResource):
@@ -58,7 +56,7 @@ class MediaNodes(pulumi.ComponentResource):
         self.instance_ids = {node: host.id for node, host in instances.items()}
         self.public_addresses = {node: host.public_ip for node, host in instances.items()}
 
-        server = pulumi.Output.secret(f"{plan.settings.licence_key}\n{args.database_uri}\n")
+        server = pulumi.Output.secret(f"{plan.settings.licence_key}\n{database.uri(plan) or ''}\n")
         claimed: list[pulumi.Resource] = []
         joined: list[pulumi.Resource] = []
         for node in plan.media:

@@ -32,7 +32,7 @@ def stack_outputs(
             node.name: {
                 "role": node.role.value,
                 "privateAddress": str(node.address),
-                "publicAddress": address if node is plan.load_balancer else media_addresses[node.name],
+                "publicAddress": address if node is plan.load_balancer else media_addresses.get(node.name),
             }
             for node in plan.nodes
         },

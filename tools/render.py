@@ -29,8 +29,10 @@ def configuration(stack: str) -> dict[str, Any]:
     config = (yaml.safe_load((STACKS / f"Pulumi.{stack}.yaml").read_text()) or {}).get("config") or {}
     values = {key.removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if key.startswith(NAMESPACE)}
     values["ssh"] = {"privateKey": keys.new_private_key(), "hostKey": keys.new_private_key()}
-    for group in ("stats", "administrator"):
+    for group in ("stats", "administrator", "databaseLogin"):
         values[group] = {**(values.get(group) or {}), "password": "not-the-real-one"}
+    if "uri" in values["databaseLogin"]:
+        values["databaseLogin"]["uri"] = "mongodb://not:the-real-one@database.invalid"
     if isinstance(tls := values.get("tls"), dict) and tls.keys() >= {"chain", "key"}:
         values["tls"] = {**tls, **_certificate(values)}
     return values

@@ -20,6 +20,7 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "antmedia:ssh.hostKey": keys.new_private_key,
     "antmedia:stats.password": lambda: secrets.token_urlsafe(18),
     "antmedia:administrator.password": lambda: secrets.token_urlsafe(18),
+    "antmedia:databaseLogin.password": lambda: secrets.token_urlsafe(24),
 }
 """By the path of the key in the stack's configuration."""
 

@@ -95,7 +95,9 @@ def test_every_script_passes_shellcheck(shellcheck: TextCheck, name: str) -> Non
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize(("script", "end"), [("install.sh", "PUT"), ("certbot.sh", "PROGRAM")])
+@pytest.mark.parametrize(
+    ("script", "end"), [("install.sh", "PUT"), ("certbot.sh", "PROGRAM"), ("database-backup.sh", "PROGRAM")]
+)
 def test_every_program_that_is_left_on_a_host_passes_shellcheck(shellcheck: TextCheck, script: str, end: str) -> None:
     installed = render.HOST_FILES[script](cluster())
     program = installed[installed.index("#!/bin/bash") : installed.index(f"\n{end}\n") + 1]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
+import pulumi_aws as aws
 import pytest
 
 from cluster import firewall, haproxy, keys
@@ -23,8 +24,12 @@ from tests.unit.cluster.conftest import NOW
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "correct-horse-battery"
 ADMINISTRATOR = "battery-horse-correct"
+DATABASE = "horse-battery-correct"
 PRIVATE_KEY = keys.new_private_key()
 HOST_KEY = keys.new_private_key()
+
+
+SECRET_GROUPS = ["antmedia:ssh", "antmedia:stats", "antmedia:administrator", "antmedia:databaseLogin"]
 
 
 def configuration(**replaced: Any) -> dict[str, Any]:
@@ -35,6 +40,7 @@ def configuration(**replaced: Any) -> dict[str, Any]:
         "ssh": {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY},
         "stats": {"password": PASSWORD},
         "administrator": {"password": ADMINISTRATOR},
+        "databaseLogin": {"password": DATABASE},
         **replaced,
     }
 
@@ -85,7 +91,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Graph]]:
         graph = graph or Graph()
         pulumi.runtime.set_mocks(graph, project="antmedia", stack="test", preview=False)
         config = {f"antmedia:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-        pulumi.runtime.set_all_config(config, ["antmedia:ssh", "antmedia:stats", "antmedia:administrator"])
+        pulumi.runtime.set_all_config(config, SECRET_GROUPS)
         monkeypatch.setattr(pulumi, "export", lambda name, value: graph.outputs.__setitem__(name, value))
 
         @pulumi.runtime.test  # type: ignore[untyped-decorator]
@@ -130,7 +136,7 @@ def test_every_host_is_at_its_planned_address_with_imdsv2_and_an_encrypted_volum
     values = configuration()
     hosts = deploy(values).of("Instance")
     nodes = {node.name: node for node in plan(load(values, now=NOW), project="antmedia", stack="test").nodes}
-    assert set(hosts) == set(nodes) == {"lb-1", "origin-1", "edge-1"}
+    assert set(hosts) == set(nodes) == {"lb-1", "origin-1", "edge-1", "db-1"}
     for name, host in hosts.items():
         assert host["privateIp"] == str(nodes[name].address)
         assert host["subnetId"] == f"{nodes[name].zone.name}-id"
@@ -160,7 +166,7 @@ def test_user_data_lets_only_the_deployment_key_in_and_pins_the_host_key(deploy:
 
 
 def test_every_taggable_resource_says_whose_it_is(deploy: Callable[..., Graph]) -> None:
-    without = ("Route", "RouteTableAssociation", "EipAssociation", "RolePolicy")
+    without = ("Route", "RouteTableAssociation", "EipAssociation", "RolePolicy", "VolumeAttachment")
     for resource in deploy(configuration()).resources:
         if resource.typ.startswith("aws:") and resource.typ.rsplit(":", 1)[1] not in without:
             tags = resource.inputs["tags"]
@@ -175,7 +181,7 @@ def test_one_more_node_is_at_most_eight_more_resources(deploy: Callable[..., Gra
     assert new == {
         ("aws:ec2/instance:Instance", "edge-2"),
         ("antmedia:host:RemoteHost", "edge-2"),
-        *(("command:remote:Command", f"edge-2-{step}") for step in ("ready", "server", "administrator")),
+        *(("command:remote:Command", f"edge-2-{step}") for step in ("ready", "server", "joined")),
     }
 
 
@@ -226,10 +232,11 @@ def test_secrets_reach_hosts_by_standard_input_or_marked_as_secret_only(deploy: 
                 assert key in ("stdin", "userData", "connection"), f"{resource.name}.{key}"
                 continue
             text = json.dumps(value, default=str)
-            for secret in (PASSWORD, ADMINISTRATOR, "OPENSSH PRIVATE KEY"):
+            for secret in (PASSWORD, ADMINISTRATOR, DATABASE, "OPENSSH PRIVATE KEY"):
                 assert secret not in text, f"{resource.name}.{key}"
-    steps = 7 + 2 * 3
-    assert seen == 3 + steps + 1 + 2 * 2, "user data, connections, the statistics login, licence and user of each node"
+    steps = {"lb-1": 7, "db-1": 7, "origin-1": 4, "edge-1": 3}
+    secret_texts = {"lb-1": 2, "db-1": 1, "origin-1": 3, "edge-1": 2}
+    assert seen == len(steps) + sum(steps.values()) + sum(secret_texts.values()), "user data, connections, texts"
 
 
 def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
@@ -241,9 +248,10 @@ def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
     assert outputs["loadBalancerAddress"] == "198.51.100.1"
     assert outputs["dnsRecordToSet"] == ["live.example.com A 198.51.100.1"]
     assert outputs["certificate"] == {"mode": "letsencrypt", "names": ["live.example.com"]}
-    assert set(outputs["nodes"]) == {"lb-1", "origin-1", "edge-1"}
+    assert set(outputs["nodes"]) == {"lb-1", "origin-1", "edge-1", "db-1"}
     assert PASSWORD not in json.dumps(outputs)
     assert ADMINISTRATOR not in json.dumps(outputs)
+    assert DATABASE not in json.dumps(outputs)
 
 
 def test_without_a_domain_the_address_serves(deploy: Callable[..., Graph]) -> None:
@@ -258,6 +266,8 @@ def test_without_a_domain_the_address_serves(deploy: Callable[..., Graph]) -> No
 def test_the_community_edition_is_one_media_node(deploy: Callable[..., Graph]) -> None:
     graph = deploy(configuration(media={"ami": "ami-0123456789abcdef0", "edition": "community"}))
     assert set(graph.of("Instance")) == {"lb-1", "origin-1"}
+    assert set(graph.of("SecurityGroup")) == {"lb", "media"}
+    assert not graph.of("Volume")
 
 
 def test_bad_settings_register_nothing(deploy: Callable[..., Graph]) -> None:
@@ -352,3 +362,84 @@ def test_a_provided_certificate_reaches_the_host_as_a_secret(deploy: Callable[..
     assert pulumi.runtime.rpc.is_rpc_secret(text)
     assert made.chain in pulumi.runtime.rpc.unwrap_rpc_secret(text)
     assert "lb-1-certbot" not in graph.of("Command")
+
+
+def test_the_database_has_an_encrypted_volume_of_its_own_beside_its_host(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(database={"volumeGb": 50}))
+    (volume,) = graph.of("Volume").values()
+    assert (volume["encrypted"], volume["type"], volume["size"]) == (True, "gp3", 50)
+    assert volume["availabilityZone"] == "us-east-1a"
+    (attachment,) = graph.of("VolumeAttachment").values()
+    assert (attachment["volumeId"], attachment["instanceId"]) == ("database-id", "db-1-id")
+    assert attachment["stopInstanceBeforeDetaching"] is True
+
+
+@pytest.mark.parametrize(
+    ("database", "protected", "snapshot"),
+    [
+        ({}, True, False),
+        ({"onDestroy": "refuse"}, True, False),
+        ({"onDestroy": "snapshot"}, False, True),
+        ({"onDestroy": "delete"}, False, False),
+    ],
+)
+def test_what_becomes_of_the_data_is_decided_by_one_setting(
+    deploy: Callable[..., Graph],
+    monkeypatch: pytest.MonkeyPatch,
+    database: dict[str, str],
+    protected: bool,
+    snapshot: bool,
+) -> None:
+    volumes: list[pulumi.ResourceOptions] = []
+    make = aws.ebs.Volume.__init__
+
+    def remember(self: Any, *args: Any, **named: Any) -> None:
+        volumes.append(named["opts"])
+        make(self, *args, **named)
+
+    monkeypatch.setattr(aws.ebs.Volume, "__init__", remember)
+    graph = deploy(configuration(database=database))
+    assert [opts.protect for opts in volumes] == [protected]
+    assert graph.of("Volume")["database"]["finalSnapshot"] is snapshot
+
+
+def test_the_database_is_reached_through_the_load_balancer_and_both_are_pinned(deploy: Callable[..., Graph]) -> None:
+    steps = {name: step for name, step in deploy(configuration()).of("Command").items() if name.startswith("db-1-")}
+    names = ("ready", "volume", "install", "configure", "accounts", "backup", "verify")
+    assert list(steps) == [f"db-1-{name}" for name in names]
+    for name, step in steps.items():
+        connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
+        assert connection["host"] == "172.30.0.20", name
+        assert connection["hostKey"] == connection["proxy"]["hostKey"] == keys.public_key(HOST_KEY), name
+        assert connection["proxy"]["host"] == "198.51.100.1", name
+        assert step["triggers"][0] == "db-1-id", name
+    assert DATABASE in pulumi.runtime.rpc.unwrap_rpc_secret(steps["db-1-accounts"]["stdin"])
+    assert "database-id\n" in steps["db-1-volume"]["stdin"]
+
+
+def test_only_the_database_may_read_and_write_its_backups_and_nothing_beside_them(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(database={"backup": {"bucket": "my-backups"}}, tls={"mode": "self-signed"}))
+    (policy,) = graph.of("RolePolicy").values()
+    assert json.loads(policy["policy"])["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject"],
+            "Resource": "arn:aws:s3:::my-backups/antmedia/test/*",
+        },
+        {
+            "Effect": "Allow",
+            "Action": "s3:ListBucket",
+            "Resource": "arn:aws:s3:::my-backups",
+            "Condition": {"StringLike": {"s3:prefix": "antmedia/test/*"}},
+        },
+    ]
+    assert {name for name, host in graph.of("Instance").items() if host.get("iamInstanceProfile")} == {"db-1"}
+    assert "bucket=my-backups\n" in graph.of("Command")["db-1-backup"]["stdin"]
+
+
+def test_an_external_database_makes_no_host(deploy: Callable[..., Graph]) -> None:
+    login = {"uri": "mongodb://a:horse-battery-correct@db.example.com:27018/"}
+    graph = deploy(configuration(database={"mode": "external"}, databaseLogin=login))
+    assert "db-1" not in graph.of("Instance")
+    assert not graph.of("Volume")
+    assert graph.of("SecurityGroupEgressRule")["media-to-external-db-27018"]["fromPort"] == 27018

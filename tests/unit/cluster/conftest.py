@@ -24,6 +24,7 @@ VALID: dict[str, Any] = {
     "ssh": {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY},
     "stats": {"password": "correct-horse-battery"},
     "administrator": {"password": "battery-horse-correct"},
+    "databaseLogin": {"password": "horse-battery-correct"},
 }
 
 

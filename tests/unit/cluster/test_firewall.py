@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.firewall import ROWS, Direction, Group, Peer, rules
+from cluster.firewall import ROWS, Direction, Group, Peer, groups, rules
 from cluster.plan import ClusterPlan, plan
 from cluster.settings import load
 from tests.unit.cluster.conftest import NOW, VALID
@@ -40,6 +42,19 @@ def test_what_the_load_balancer_may_send_media_nodes_may_receive() -> None:
     assert {ports for ports, peer in sent if peer is Group.MEDIA} == {
         r.ports for r in ROWS if r.group is Group.MEDIA and r.peer is Group.LOAD_BALANCER
     }
+
+
+def test_the_database_takes_media_nodes_and_the_load_balancers_ssh_and_nobody_else() -> None:
+    assert open_to(Group.DATABASE, Group.MEDIA) == {("tcp", 27017, 27017)}
+    assert open_to(Group.DATABASE, Group.LOAD_BALANCER) == {("tcp", 22, 22)}
+    for peer in (*Peer, Group.DATABASE):
+        assert not open_to(Group.DATABASE, peer)
+
+
+def test_what_is_sent_to_the_database_it_may_receive() -> None:
+    sent = {(r.group, r.ports) for r in ROWS if r.direction is Direction.EGRESS and r.peer is Group.DATABASE}
+    received = {(r.peer, r.ports) for r in ROWS if r.direction is Direction.INGRESS and r.group is Group.DATABASE}
+    assert sent == received
 
 
 def test_every_row_has_a_key_of_its_own_and_a_reason() -> None:
@@ -76,3 +91,33 @@ def test_without_tls_no_port_for_it_is_open(make_plan: Callable[..., ClusterPlan
         "lb-ams-https",
         "lb-rtmps",
     }
+
+
+def external(uri: str) -> dict[str, Any]:
+    return {"database": {"mode": "external"}, "databaseLogin": {"uri": uri}}
+
+
+@pytest.mark.parametrize(
+    ("uri", "ports"),
+    [
+        ("mongodb://a:b@one.example.com,two.example.com:27018,three.example.com:27017/x?y=z", [27017, 27018]),
+        ("mongodb+srv://a:b@cluster0.example.com/", [27017]),
+    ],
+)
+def test_to_a_database_of_somebody_else_the_ports_of_its_uri_are_open(
+    make_plan: Callable[..., ClusterPlan], uri: str, ports: list[int]
+) -> None:
+    plan = make_plan(**external(uri))
+    assert Group.DATABASE not in groups(plan)
+    found = {rule.key: rule for rule in rules(plan)}
+    assert not [key for key, rule in found.items() if Group.DATABASE in (rule.row.group, rule.peer_group)]
+    opened = [found[f"media-to-external-db-{port}"] for port in ports]
+    assert [(rule.row.ports.first, rule.cidr) for rule in opened] == [(port, "0.0.0.0/0") for port in ports]
+    assert len([key for key in found if "external" in key]) == len(ports)
+
+
+def test_without_a_database_no_port_for_it_is_open(make_plan: Callable[..., ClusterPlan]) -> None:
+    community = make_plan(media={"ami": "ami-0123456789abcdef0", "edition": "community"})
+    assert Group.DATABASE not in groups(community)
+    assert not [rule.key for rule in rules(community) if "db" in rule.key]
+    assert Group.DATABASE in groups(make_plan())

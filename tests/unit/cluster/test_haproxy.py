@@ -151,7 +151,9 @@ def test_what_is_published_goes_to_origins_and_what_is_played_to_where_it_is(mak
     assert {routes[name,] for name in ("rest", "!application", "websocket", "to_origin")} == {"origins"}
     assert (routes["whip",], routes["whep",]) == ("whip", "whep")
     assert routes["to_edge",] == "edges"
-    assert routes["stream", "reading"] == "origins", "nodes that are no cluster have what was published to them"
+    assert routes["stream", "reading"] == "edges", "the nodes of a cluster fetch what they lack"
+    alone = routes_of(make_plan(database={"mode": "none"}))
+    assert alone["stream", "reading"] == "origins", "nodes that are no cluster have what was published to them"
 
 
 def test_names_of_their_own_lead_publishers_and_players(make_plan: Make) -> None:

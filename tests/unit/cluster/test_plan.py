@@ -27,7 +27,7 @@ NUMBERS = st.integers(1, addressing.MAX_NODES_PER_ROLE)
 def test_every_host_that_can_exist_has_an_address_of_its_own_that_aws_leaves_free(vpc: IPv4Network, zones: int) -> None:
     seen = set()
     for role in Role:
-        for number in range(1, addressing.MAX_NODES_PER_ROLE + 1 if role is not Role.LOAD_BALANCER else 2):
+        for number in range(1, addressing.MAX_NODES_PER_ROLE + 1 if role in (Role.ORIGIN, Role.EDGE) else 2):
             address = addressing.address(vpc, role, number, zones)
             subnet = addressing.subnet(vpc, addressing.zone_of(number, zones))
             assert subnet.subnet_of(vpc)
@@ -72,3 +72,19 @@ def test_every_object_says_whose_it_is(make_plan: Callable[..., ClusterPlan]) ->
         "Node": "edge-1",
         "ManagedBy": "pulumi",
     }
+
+
+def test_the_database_has_a_host_of_its_own_in_the_first_zone(make_plan: Callable[..., ClusterPlan]) -> None:
+    database = make_plan().database
+    assert database
+    assert (database.name, str(database.address), database.zone.number) == ("db-1", "172.30.0.20", 1)
+    assert database in make_plan().nodes
+    assert database not in make_plan().media
+
+
+def test_a_stack_without_a_database_of_its_own_has_no_such_host(make_plan: Callable[..., ClusterPlan]) -> None:
+    external = {"database": {"mode": "external"}, "databaseLogin": {"uri": "mongodb://a:b@db.example.com"}}
+    community = {"media": {"ami": "ami-0123456789abcdef0", "edition": "community"}}
+    for replaced in (external, community):
+        assert make_plan(**replaced).database is None
+        assert "db-1" not in {node.name for node in make_plan(**replaced).nodes}

@@ -107,6 +107,28 @@ def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
         ("media", {"ami": "ami-0123456789abcdef0", "apps": ["rest"]}, "media.apps[0]", "rest", "names of applications"),
         ("media", {"ami": "latest"}, "media.ami", "latest", "the id of an Ant Media Server image"),
         ("media", {"ami": "ami-0123456789abcdef0", "apps": []}, "media.apps", "[]", "a list of names"),
+        ("database", {"mode": "mongo"}, "database.mode", "mongo", "managed, external or none"),
+        ("database", {"onDestroy": "keep"}, "database.onDestroy", "keep", "refuse, snapshot or delete"),
+        ("database", {"members": 3}, "database.members", "3", "there is no such key"),
+        ("database", {"backup": {"hour": 3}}, "database.backup.bucket", "nothing", "an S3 bucket that exists"),
+        (
+            "database",
+            {"backup": {"bucket": "my.bucket"}},
+            "database.backup.bucket",
+            "my.bucket",
+            "without dots",
+        ),
+        ("database", {"packageSource": {"key": "abc"}}, "database.packageSource.key", "abc", "BEGIN PGP PUBLIC KEY"),
+        ("database", {"packageSource": {"url": "ftp://x"}}, "database.packageSource.url", "ftp://x", "https://"),
+        ("databaseLogin", {}, "databaseLogin.password", "nothing", "12 to 128 letters"),
+        ("databaseLogin", {"password": "has/a+slash:and@"}, "databaseLogin.password", "[secret]", "12 to 128 letters"),
+        (
+            "databaseLogin",
+            {"password": "horse-battery-correct", "uri": "mongodb://a:b@c"},
+            "databaseLogin.uri",
+            "[secret]",
+            "whose address the program knows",
+        ),
         ("stats", {"user": "x y", "password": "correct-horse-battery"}, "stats.user", "x y", "a login name"),
     ],
 )
@@ -125,6 +147,13 @@ def test_a_mistake_names_key_value_and_what_it_may_hold(
 def test_a_required_key_that_is_missing_is_named(valid: dict[str, Any], key: str) -> None:
     del valid[key]
     assert mistakes(valid)[f"antmedia:{key}"].held == "nothing"
+
+
+def test_nodes_that_are_no_cluster_are_warned_of(valid: dict[str, Any]) -> None:
+    assert load(valid, now=NOW).warning is None
+    warning = load(valid | {"database": {"mode": "none"}}, now=NOW).warning
+    assert warning is not None
+    assert "the 2 media nodes form no cluster" in warning
 
 
 def test_a_type_that_the_table_does_not_know_needs_its_figures(valid: dict[str, Any]) -> None:
@@ -160,6 +189,48 @@ def test_the_community_edition_is_one_node(valid: dict[str, Any]) -> None:
     for mistake in found.values():
         assert "cannot form a cluster" in mistake.may_hold
         assert "set media.edition to enterprise" in mistake.remedy
+
+
+def test_the_community_edition_has_no_database(valid: dict[str, Any]) -> None:
+    valid["media"] |= {"edition": "community"}
+    assert load(valid, now=NOW).database_mode == "none"
+    found = mistakes(valid | {"database": {"mode": "none"}})
+    assert found.keys() == {"antmedia:database"}
+    assert "cannot form a cluster" in found["antmedia:database"].may_hold
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "db.example.com",
+        "db.example.com:27017",
+        "mongodb://db.example.com",
+        "mongodb://user@db.example.com",
+        "mongodb://user:password@",
+        "mongodb://user:pass word@db.example.com",
+        "mongodb://user:pass@word@db.example.com",
+        "mysql://user:password@db.example.com",
+        "mongodb://user:password@db.example.com/'; reboot",
+    ],
+)
+def test_a_uri_that_would_leave_the_nodes_alone_is_refused_and_not_shown(valid: dict[str, Any], uri: str) -> None:
+    found = mistakes(valid | {"database": {"mode": "external"}, "databaseLogin": {"uri": uri}})
+    mistake = found["antmedia:databaseLogin.uri"]
+    assert "stays alone without saying so" in mistake.may_hold
+    assert uri not in str(mistake)
+
+
+def test_an_external_database_needs_its_uri_and_no_password(valid: dict[str, Any]) -> None:
+    valid["database"] = {"mode": "external"}
+    assert mistakes(valid)["antmedia:databaseLogin.uri"].held == "nothing"
+    valid["databaseLogin"] = {"uri": "mongodb+srv://user:p%40ss@cluster0.example.com/?retryWrites=true"}
+    assert load(valid, now=NOW).database_mode == "external"
+
+
+def test_where_mongodbs_packages_come_from_by_default(valid: dict[str, Any]) -> None:
+    source = load(valid, now=NOW).database.package_source
+    assert (source.url, source.suite) == ("https://repo.mongodb.org/apt/debian", "trixie/mongodb-org/8.0")
+    assert source.key.splitlines()[0] == "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 
 
 def test_a_misspelt_key_in_a_group_that_may_be_left_out_is_answered_too(valid: dict[str, Any]) -> None:

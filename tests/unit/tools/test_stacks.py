@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -21,15 +22,17 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
 def test_secrets_that_a_stack_already_has_are_kept() -> None:
     held = {"antmedia:ssh": {"hostKey": {"secure": "v1:x"}}, "antmedia:stats": {"user": "stats"}}
     assert stack_secrets.missing(held) == [
-        "antmedia:ssh.privateKey", "antmedia:stats.password", "antmedia:administrator.password"
+        "antmedia:ssh.privateKey", "antmedia:stats.password", "antmedia:administrator.password",
+        "antmedia:databaseLogin.password",
     ]  # fmt: skip
     assert stack_secrets.missing({}) == list(stack_secrets.MAKERS)
 
 
 def test_made_secrets_are_accepted_by_the_settings() -> None:
     assert keys.public_key(stack_secrets.MAKERS["antmedia:ssh.privateKey"]()).startswith("ssh-ed25519 ")
-    for group in ("stats", "administrator"):
-        assert len(stack_secrets.MAKERS[f"antmedia:{group}.password"]()) >= 12
+    for group in ("stats", "administrator", "databaseLogin"):
+        password = stack_secrets.MAKERS[f"antmedia:{group}.password"]()
+        assert re.fullmatch(r"[A-Za-z0-9_-]{24,}", password)
 
 
 def test_secrets_go_to_the_cli_by_standard_input_and_never_as_arguments(tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""The database host, its data volume, and what is put onto it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from cluster import database, render
+from cluster.firewall import Group
+from cluster.plan import ClusterPlan, Node
+from cluster.settings import OnDestroy
+from components.host import instance, remote_host
+from components.remote import Step
+
+_DEVICE = "/dev/sdf"
+"""Asked for by the API; the host finds the volume by its id. Source: EC2's manual, device names for volumes."""
+
+
+@dataclass(frozen=True)
+class DatabaseArgs:
+    """What the database is made from. Ids are keyed by zone name and group."""
+
+    plan: ClusterPlan
+    node: Node
+    zone_names: Sequence[str]
+    """The region's names of the plan's zones, in order."""
+    subnet_ids: Mapping[str, pulumi.Input[str]]
+    security_group_ids: Mapping[Group, pulumi.Input[str]]
+    through: pulumi.Input[str]
+    """The load balancer's public address: the only way to the host."""
+    reachable: Sequence[pulumi.Resource]
+    """What has to be there before that way can be taken."""
+
+
+class Database(pulumi.ComponentResource):
+    """MongoDB on one instance, with a data volume that outlives it. Exists only when both logins have been tried."""
+
+    ready: pulumi.Resource
+    """Media nodes may join the cluster from here on."""
+
+    def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("antmedia:database:Database", name, None, opts)
+        plan, node = args.plan, args.node
+        own = pulumi.ResourceOptions(parent=self)
+        settings = plan.settings
+        password = settings.database_login.password
+        assert password is not None
+
+        volume = self._volume(args)
+        host = instance(
+            plan,
+            node,
+            group=Group.DATABASE,
+            subnet_ids=args.subnet_ids,
+            security_group_ids=args.security_group_ids,
+            instance_profile=self._backup_profile(plan) if settings.database.backup else None,
+            opts=own,
+        )
+        attachment = aws.ec2.VolumeAttachment(
+            node.name,
+            device_name=_DEVICE,
+            volume_id=volume.id,
+            instance_id=host.id,
+            # EC2 detaches a mounted volume only when its host has stopped.
+            stop_instance_before_detaching=True,
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+        login = pulumi.Output.secret(f"{settings.database_login.user}\n{password.get_secret_value()}\n")
+        steps = [
+            Step("ready", render.host_ready(), depends_on=[attachment, *args.reachable]),
+            Step("volume", render.database_volume(), text=pulumi.Output.concat(volume.id, "\n")),
+            Step("install", render.database_install(settings)),
+            Step("configure", render.database_configure()),
+            Step("accounts", render.database_accounts(), text=login),
+            Step("backup", render.database_backup(), text=render.database_backup_settings(plan)),
+            Step("verify", render.database_verify(), triggers=[volume.id]),
+        ]
+        remote = remote_host(plan, node, host, steps, address=str(node.address), through=args.through, opts=own)
+        self.ready = remote.last
+        self.register_outputs({})
+
+    def _volume(self, args: DatabaseArgs) -> aws.ebs.Volume:
+        settings = args.plan.settings.database
+        return aws.ebs.Volume(
+            "database",
+            availability_zone=args.zone_names[args.node.zone.number - 1],
+            size=settings.volume_gb,
+            type="gp3",
+            encrypted=True,
+            final_snapshot=settings.on_destroy is OnDestroy.SNAPSHOT,
+            tags=args.plan.tags(Group.DATABASE.value, "database"),
+            # The volume alone: its host holds nothing, and is replaced when its image changes.
+            opts=pulumi.ResourceOptions(parent=self, protect=settings.on_destroy is OnDestroy.REFUSE),
+        )
+
+    def _backup_profile(self, plan: ClusterPlan) -> pulumi.Input[str]:
+        """Lets the host read and write below its own prefix of the bucket, and nothing else."""
+        own = pulumi.ResourceOptions(parent=self)
+        backup, tags = plan.settings.database.backup, plan.tags(Group.DATABASE.value, "backup")
+        assert backup is not None
+        prefix = database.backup_prefix(plan)
+        role = aws.iam.Role(
+            "database",
+            assume_role_policy=json.dumps(
+                {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        {
+                            "Effect": "Allow",
+                            "Action": "sts:AssumeRole",
+                            "Principal": {"Service": "ec2.amazonaws.com"},
+                        }
+                    ],
+                }
+            ),
+            tags=tags,
+            opts=own,
+        )
+        policy = aws.iam.RolePolicy(
+            "backup",
+            role=role.id,
+            policy=json.dumps(
+                {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        {
+                            "Effect": "Allow",
+                            "Action": ["s3:GetObject", "s3:PutObject"],
+                            "Resource": f"arn:aws:s3:::{backup.bucket}/{prefix}*",
+                        },
+                        {
+                            "Effect": "Allow",
+                            "Action": "s3:ListBucket",
+                            "Resource": f"arn:aws:s3:::{backup.bucket}",
+                            "Condition": {"StringLike": {"s3:prefix": f"{prefix}*"}},
+                        },
+                    ],
+                }
+            ),
+            opts=own,
+        )
+        profile = aws.iam.InstanceProfile(
+            "database",
+            role=role.name,
+            tags=tags,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+        )
+        return profile.name
