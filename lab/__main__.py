@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import cgroups, cleanup, control, faults, forward, hosts, images, layout
+from lab import cgroups, cleanup, control, faults, forward, hosts, images, layout, packages
 from lab.layout import LabError, Layout
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         lab = layout.layout(options.lab)
         return int(options.run(lab, options))
-    except (LabError, images.ImageError) as error:
+    except (LabError, images.ImageError, packages.PackagesError) as error:
         text = str(error)
         print(text[0].upper() + text[1:], file=sys.stderr)
         return 1
@@ -139,8 +139,8 @@ def _up(lab: Layout, options: argparse.Namespace) -> int:
     _require_root()
     missing = hosts.missing_programs(NEEDED)
     if missing:
-        packages = " ".join(sorted(set(missing.values())))
-        raise LabError(f"The lab needs {', '.join(missing)}: install them with apt-get install {packages}.")
+        to_install = " ".join(sorted(set(missing.values())))
+        raise LabError(f"The lab needs {', '.join(missing)}: install them with apt-get install {to_install}.")
     if cleanup.holder(lab) is not None:
         if options.foreground:
             raise LabError(f"The lab {lab.name!r} is running already: stop it with lab/lab down.")
@@ -152,6 +152,8 @@ def _up(lab: Layout, options: argparse.Namespace) -> int:
         usual = [name for name, what in every.items() if (what.amis or what.unpack) and not what.jars]
         for name in options.image or usual:
             images.ensure(name)
+        if not options.image:
+            packages.ensure()
     if not options.foreground:
         return _up_in_background(lab)
     prefix = [] if cgroups.is_delegated(lab) else cgroups.delegation(lab)

@@ -2,7 +2,8 @@
 
 The resolver gives its address for the archive's names, so a host needs no setting: its apt asks for the archive over
 plain http, as anywhere, and its security groups decide whether that gets out. It also takes proxy requests. Only this
-process reaches the real network, and only the archives that this machine itself installs from.
+process reaches the real network, and only the archives that this machine itself installs from. Beside them it serves
+the lab's own repository (`lab/packages.py`) under a name of its own.
 
 What never changes under its name (packages, indexes by hash) is kept; what does (InRelease) is asked for each time,
 and the last copy is given when the archive cannot be reached. A file appears in the cache in one step, complete:
@@ -25,16 +26,17 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 18  # bytes held in memory per connection
 _FETCH_SECONDS = 60.0
 _SWEEP_SECONDS = 86400.0
-_FORBIDDEN = "This lab's archive has only what the machine's own apt sources name."
+_FORBIDDEN = "This lab's archive has only what the machine's own apt sources name, and the lab's own packages."
 
 
 def archive_hosts(apt: Path = Path("/etc/apt")) -> set[str]:
@@ -108,10 +110,10 @@ class Download:
 
 
 class Archive:
-    """The cache directory and the downloads under way."""
+    """The cache directory and the downloads under way. `own` has folders by the names that they are served under."""
 
-    def __init__(self, cache: Path, hosts: Collection[str]) -> None:
-        self.cache, self.hosts = cache, {host.lower() for host in hosts}
+    def __init__(self, cache: Path, hosts: Collection[str], own: Mapping[str, Path] = MappingProxyType({})) -> None:
+        self.cache, self.hosts, self._own = cache, {host.lower() for host in hosts}, dict(own)
         self._downloads: dict[str, Download] = {}
         self._lock = threading.Lock()
         cache.mkdir(parents=True, exist_ok=True)
@@ -125,6 +127,15 @@ class Archive:
 
     def allows(self, url: str) -> bool:
         return url.startswith("http://") and (urlsplit(url).hostname or "").lower() in self.hosts
+
+    def own_file(self, url: str) -> Path | None:
+        """The file of the lab's own repository that a URL names; None for a URL of somebody else's."""
+        parts = urlsplit(url)
+        folder = self._own.get((parts.hostname or "").lower())
+        if folder is None:
+            return None
+        found = (folder / unquote(parts.path).lstrip("/")).resolve()
+        return found if found.is_relative_to(folder.resolve()) and found.is_file() else folder / "no such file"
 
     def download(self, url: str) -> Download:
         """The one download of this URL that is under way, started if there is none."""
@@ -161,7 +172,9 @@ def serve(listening: socket.socket, archive: Archive) -> None:
 
         def do_GET(self) -> None:
             url = self.path if "://" in self.path else f"http://{self.headers.get('Host', '')}{self.path}"
-            if not archive.allows(url):
+            if (own := archive.own_file(url)) is not None:
+                self._give_own(own)
+            elif not archive.allows(url):
                 self.send_error(403, _FORBIDDEN)
             elif is_permanent(url):
                 self._give_permanent(url)
@@ -176,6 +189,17 @@ def serve(listening: socket.socket, archive: Archive) -> None:
                 file = cached.open("rb")
             except FileNotFoundError:
                 self._follow(archive.download(url))
+                return
+            with file:
+                self._start(200, os.fstat(file.fileno()).st_size)
+                if self.command == "GET":
+                    self.connection.sendfile(file)
+
+        def _give_own(self, path: Path) -> None:
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                self.send_error(404)
                 return
             with file:
                 self._start(200, os.fstat(file.fileno()).st_size)

@@ -1,6 +1,7 @@
 """Removing what a lab left behind, however its controller ended, and knowing whether it still runs.
 
-Only names of the lab itself are used: its control group, the mounts below its state directory, its namespaces.
+Only names of the lab itself are used: its control group, the mounts and volumes below its state directory, its
+namespaces.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import cgroups, hosts, network
+from lab import cgroups, hosts, network, volumes
 from lab.layout import LabError, Layout
 
 STOP_SECONDS = 30.0
@@ -100,6 +101,7 @@ def remove_leftovers(lab: Layout) -> list[str]:
     for mount in reversed(mounts(lab)):
         removed.append(f"mount {mount}")
         subprocess.run(["umount", "--lazy", str(mount)], capture_output=True)
+    removed += volumes.detach_all(lab)
     for namespace in network.namespaces(lab):
         removed.append(f"namespace {namespace}")
         network.remove_namespace(namespace)

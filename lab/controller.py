@@ -33,7 +33,9 @@ from lab import (
     layout,
     metadata,
     network,
+    packages,
     packet_filter,
+    volumes,
 )
 from lab.authority import Authority
 from lab.ec2 import backend, model, roles
@@ -59,6 +61,7 @@ class Account:
     subnets: tuple[model.Subnet, ...]
     public: dict[str, str]
     elastic: tuple[str, ...]
+    volumes: tuple[model.Volume, ...]
 
     @classmethod
     def read(cls) -> Account:
@@ -70,6 +73,7 @@ class Account:
                 tuple(model.subnets()),
                 model.public_addresses(),
                 tuple(sorted(e.public_ip for e in backend.service("ec2").addresses if e.eni is not None)),
+                tuple(model.volumes()),
             )
 
 
@@ -82,6 +86,8 @@ class Controller:
         self._hosts: dict[str, hosts.Host] = {}
         self._busy: set[str] = set()
         self._failed: dict[str, str] = {}
+        self._plugged: dict[str, tuple[str, volumes.Device]] = {}
+        """By volume: the instance whose host has it, and as what. A host that is off has none."""
         self._faults = faults.Faults()
         self._names: dict[str, str | None] = {}
         self._ruleset = ""
@@ -143,11 +149,19 @@ class Controller:
             if images.path(recipe.name).is_dir():
                 self._images.update(dict.fromkeys(recipe.amis, images.path(recipe.name)))
         self._archive_hosts = apt_proxy.archive_hosts()
-        archive = apt_proxy.Archive(images.cache_root() / "apt", self._archive_hosts)
+        archive = apt_proxy.Archive(images.cache_root() / "apt", self._archive_hosts, self._own_packages())
         for port in (80, layout.ARCHIVE_PROXY_PORT):
             apt_proxy.serve(network.listen(router, (layout.ARCHIVE_ADDRESS, port)), archive)
         dns.serve(*network.listen_both(router, (layout.DNS_ADDRESS, 53)), self._resolve)
         control.serve(lab, self._handle)
+
+    def _own_packages(self) -> dict[str, Path]:
+        """The lab's own repository by its name, as it is when the lab starts. Stacks are told the key that signs it."""
+        repository = packages.path()
+        if not repository.is_dir():
+            return {}
+        shutil.copyfile(repository / packages.PUBLIC_KEY, self._lab.packages_key)
+        return {layout.PACKAGES_NAME: repository}
 
     def _redirect_output(self) -> None:
         log = os.open(self._lab.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -183,33 +197,90 @@ class Controller:
         self._load_filter(account)
         wanted = {instance.id: instance for instance in account.instances}
         for instance_id in [held for held in self._hosts if held not in wanted and held not in self._busy]:
-            self._work(instance_id, "terminated", self._hosts.pop(instance_id).destroy)
+            self._work(instance_id, "terminated", self._off(instance_id, self._hosts.pop(instance_id).destroy))
         for instance in account.instances:
             if instance.id not in self._busy:
-                self._reconcile_one(instance)
+                self._reconcile_one(instance, [v for v in account.volumes if v.instance_id == instance.id])
+        self._free_volumes(account)
+        for gone in set(volumes.known(self._lab)) - {volume.id for volume in account.volumes} - set(self._plugged):
+            volumes.delete(self._lab, gone)
 
-    def _reconcile_one(self, instance: model.Instance) -> None:
+    def _reconcile_one(self, instance: model.Instance, attached: list[model.Volume]) -> None:
         host = self._hosts.get(instance.id)
         label = f"{instance.name} ({instance.id}, {instance.private_ip})"
         if instance.state in _ACTIVE:
             if host is None and instance.id not in self._failed:
-                self._work(instance.id, f"{label} powered on", lambda: self._launch(instance))
+                self._work(instance.id, f"{label} powered on", lambda: self._launch(instance, attached))
             elif host and not host.running and instance.id not in self._faults.killed:
                 status = host.process.returncode if host.process else None
                 if status is None or status == _REBOOT_STATUS:
-                    self._work(instance.id, f"{label} powered on again", host.restart)
+                    self._work(instance.id, f"{label} powered on again", lambda: self._restart(host, attached))
+            elif host and host.running:
+                self._plug(host, label, attached)
         elif instance.state in _OFF:
             if host and host.process:
                 self._faults.forget(instance.id)
-                self._work(instance.id, f"{label} stopped", host.stop)
+                self._work(instance.id, f"{label} stopped", self._off(instance.id, host.stop))
         elif host:
             self._faults.forget(instance.id)
             del self._hosts[instance.id]
-            self._work(instance.id, f"{label} terminated", host.destroy)
+            self._work(instance.id, f"{label} terminated", self._off(instance.id, host.destroy))
         if instance.state not in _ACTIVE:
             self._failed.pop(instance.id, None)  # the next start is a new try
 
-    def _launch(self, instance: model.Instance) -> None:
+    def _free_volumes(self, account: Account) -> None:
+        """A volume that was detached from a host that is off, whatever the account says of it, is nobody's."""
+        attached = {volume.id: volume.instance_id for volume in account.volumes}
+        for volume, (holder, _) in list(self._plugged.items()):
+            host = self._hosts.get(holder)
+            if holder not in self._busy and attached.get(volume) != holder and not (host and host.running):
+                del self._plugged[volume]
+
+    def _off(self, instance_id: str, power_off: Callable[[], object]) -> Callable[[], None]:
+        """Powers a host off, after which its volumes are free for others."""
+
+        def work() -> None:
+            power_off()
+            for volume in self._plugged_into(instance_id):
+                del self._plugged[volume]
+
+        return work
+
+    def _plugged_into(self, instance_id: str) -> dict[str, volumes.Device]:
+        """By id, the volumes that the instance's host has."""
+        return {volume: device for volume, (holder, device) in list(self._plugged.items()) if holder == instance_id}
+
+    def _devices(self, instance_id: str, attached: list[model.Volume]) -> tuple[volumes.Device, ...]:
+        """The volumes that no other host has; those that one has come when it lets go of them."""
+        free = [volume for volume in attached if self._plugged.get(volume.id, (instance_id,))[0] == instance_id]
+        devices = tuple(volumes.attach(self._lab, volume.id, volume.size_gb) for volume in free)
+        self._plugged.update({device.volume_id: (instance_id, device) for device in devices})
+        return devices
+
+    def _restart(self, host: hosts.Host, attached: list[model.Volume]) -> None:
+        self._off(host.instance_id, host.stop)()
+        host.devices = self._devices(host.instance_id, attached)
+        host.start()
+
+    def _plug(self, host: hosts.Host, label: str, attached: list[model.Volume]) -> None:
+        """Brings a running host's volumes in line with the account."""
+        has, wanted = self._plugged_into(host.instance_id), {volume.id: volume for volume in attached}
+        as_large = {volume.id for volume in attached if volume.id in has and has[volume.id].size_gb >= volume.size_gb}
+        if as_large == has.keys() == wanted.keys():
+            return
+        leader = hosts.leader(host.cgroup)
+        if leader is None or host.instance_id in self._faults.paused:
+            return
+        for volume in has.keys() - wanted.keys():
+            if volumes.unplug(has[volume], leader):
+                del self._plugged[volume]
+                _LOG.info("%s: %s unplugged", label, volume)
+        for device in self._devices(host.instance_id, [wanted[id_] for id_ in wanted.keys() - as_large]):
+            if device.volume_id not in has:
+                volumes.plug(device, leader)
+                _LOG.info("%s: %s plugged in as %s", label, device.volume_id, device.path)
+
+    def _launch(self, instance: model.Instance, attached: list[model.Volume]) -> None:
         host = hosts.Host(
             lab=self._lab,
             instance_id=instance.id,
@@ -218,6 +289,7 @@ class Controller:
             image=self._image(instance.image_id),
             cgroup=self._cgroup / instance.id,
             trusted=self._authority,
+            devices=self._devices(instance.id, attached),
         )
         try:
             host.start()

@@ -1,7 +1,7 @@
 """The resolver on 169.254.169.253 for the hosts and for everybody on the lab's internet.
 
 It answers from what exists at that moment, in this order: names set by hand, the lab's own services (the ACME server,
-AWS's endpoints, the package archive), the account's Route 53 zones, EC2's own names of private addresses, and every
+AWS's endpoints, the package archives), the account's Route 53 zones, EC2's own names of private addresses, and every
 other name under `.test`, which is the one Elastic IP in use: the load balancer, whose address nobody knows before it
 exists. Everything else does not exist; in a zone, too, what the zone does not have.
 """
@@ -58,7 +58,7 @@ class Names:
     def _own(self, name: str) -> str | None:
         if name == layout.ACME_NAME:
             return layout.ACME_ADDRESS
-        if name in self.archive_hosts:
+        if name == layout.PACKAGES_NAME or name in self.archive_hosts:
             return layout.ARCHIVE_ADDRESS
         return layout.AWS_ADDRESS if aws_endpoints.is_endpoint(name) else None
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import cgroups, layout, network
+from lab import cgroups, layout, network, volumes
 from lab.authority import Authority
 from lab.layout import LabError, Layout
 
@@ -34,6 +34,8 @@ class Host:
     cgroup: Path
     trusted: Authority | None = None
     """Whose certificates the host trusts besides those of its image."""
+    devices: tuple[volumes.Device, ...] = ()
+    """The volumes that it finds when it is powered on."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = field(default=0.0)
     """Seconds since the epoch."""
@@ -130,6 +132,7 @@ class Host:
             "--timezone=off",
             "--link-journal=no",
             "--console=read-only",
+            *(f"--bind={device.path}:{volumes.device_path(device.volume_id)}" for device in self.devices),
             "--boot",
             "systemd.show_status=1",
             "systemd.condition_needs_update=no",  # ldconfig and catalogs were run when the image was built

@@ -24,6 +24,8 @@ CLIENT_ADDRESS = "192.0.2.10"
 ADMIN_ADDRESS = "192.0.2.20"
 ARCHIVE_ADDRESS = "192.0.2.80"
 ARCHIVE_PROXY_PORT = 3142
+PACKAGES_NAME = "packages.lab.test"
+"""The lab's own package repository, at the archive's address."""
 ACME_ADDRESS = "192.0.2.90"
 ACME_NAME = "acme.lab.test"
 ACME_GROUP_ID = 65534
@@ -87,6 +89,16 @@ class Layout:
     def authority(self) -> Path:
         """The lab's certificate authority: certificate.pem and key.pem."""
         return self.state / "authority"
+
+    @property
+    def packages_key(self) -> Path:
+        """The public key of the package repository that the lab serves; not there when it serves none."""
+        return self.state / "packages.asc"
+
+    @property
+    def volumes(self) -> Path:
+        """A file for each EBS volume that has ever been attached."""
+        return self.state / "volumes"
 
     @property
     def acme(self) -> Path:

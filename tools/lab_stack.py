@@ -40,6 +40,8 @@ def prepare(stack: str) -> Path:
     if not lab.pid_file.exists():
         raise LabStackError("The lab is not running: make up")
     merged = merge(stack_secrets.read(source), _secrets(stack, lab))
+    if "packageSource" in (merged.get("config") or {}).get("antmedia:database", {}):
+        merged = merge(merged, _packages(lab))
     target = lab.state / f"Pulumi.{stack}.yaml"
     _write(target, yaml.safe_dump(merged, sort_keys=False))
     return target
@@ -52,6 +54,14 @@ def merge(values: Mapping[str, Any], secret: Mapping[str, Any]) -> dict[str, Any
         if isinstance(secret[key], Mapping) and isinstance(values[key], Mapping):
             result[key] = merge(values[key], secret[key])
     return result
+
+
+def _packages(lab: Layout) -> dict[str, Any]:
+    """The key of the package repository that this lab serves: made with it, so that no file in git can have it."""
+    if not lab.packages_key.exists():
+        return {}
+    source = {"packageSource": {"key": lab.packages_key.read_text()}}
+    return {"config": {"antmedia:database": source}}
 
 
 def _secrets(stack: str, lab: Layout) -> dict[str, Any]:

@@ -141,6 +141,27 @@ def security_groups() -> list[SecurityGroup]:
         ]
 
 
+@dataclass(frozen=True)
+class Volume:
+    """An EBS volume that is not an instance's root volume."""
+
+    id: str
+    size_gb: int
+    instance_id: str | None
+    """What it is attached to."""
+
+
+def volumes() -> list[Volume]:
+    """All volumes but root volumes."""
+    with backend.LOCK:
+        found = backend.service("ec2").volumes.values()
+        return [
+            Volume(volume.id, int(volume.size), volume.attachment.instance.id if volume.attachment else None)
+            for volume in found
+            if not volume.attachment or volume.attachment.device != volume.attachment.instance.root_device_name
+        ]
+
+
 def vpcs() -> list[Vpc]:
     """All VPCs but the default one."""
     with backend.LOCK:
