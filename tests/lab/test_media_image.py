@@ -119,6 +119,12 @@ def test_a_call_that_does_not_exist_is_refused_before_it_is_missed(node: Media) 
     assert node.ask("/nowhere").status == 404
 
 
+@pytest.mark.parametrize("call", ["node-count", "nodes/0/10"])
+def test_a_node_without_a_cluster_has_no_node_list(node: Media, call: str) -> None:
+    assert node.ask(f"/rest/v2/cluster/{call}").status == 403
+    assert node.ask(f"/rest/v2/cluster/{call}", session=node.log_in()).status == 500
+
+
 def test_an_administrator_sees_applications_and_load(node: Media) -> None:
     session = node.log_in()
     assert node.ask("/rest/v2/applications", session=session).json == {"applications": ["LiveApp"]}

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
+import asyncio
 import json
 import os
 import pathlib
-import sys
 import time
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab import images
-
-
-def load() -> ModuleType:
-    """The node's program, which is a file of an image and no module of a package."""
-    spec = importlib.util.spec_from_file_location("lab_media_node", images.RECIPES / "media/node.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-program: Any = load()
+from lab.image.media.node import answers, messages
 
 
 @pytest.fixture
@@ -40,7 +24,7 @@ def home(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def node(home: pathlib.Path) -> Any:
-    return program.Node(home, name="media-1")
+    return answers.Node(home, name="media-1")
 
 
 LOAD_BALANCER = "172.30.0.4"
@@ -50,7 +34,7 @@ VIEWER = "192.0.2.7"
 def ask(node: Any, method: str, target: str, body: object = None, peer: str = VIEWER, **headers: str) -> Any:
     pairs = tuple((name.replace("_", "-"), value) for name, value in headers.items())
     data = b"" if body is None else json.dumps(body).encode()
-    return node.respond(program.Request(method, target, pairs, data, len(data), peer))
+    return asyncio.run(node.respond(messages.Request(method, target, pairs, data, len(data), peer)))
 
 
 def cookie(response: Any) -> str:
@@ -105,7 +89,7 @@ def test_a_known_session_is_kept_and_an_unknown_one_is_replaced(node: Any, home:
     opened = session(ask(node, "GET", STATUS))
     assert opened
     assert not session(ask(node, "GET", STATUS, Cookie=f"a=b; JSESSIONID={opened}"))
-    other = program.Node(home, name="media-2")
+    other = answers.Node(home, name="media-2")
     assert session(ask(other, "GET", STATUS, Cookie=f"JSESSIONID={opened}")) not in ("", opened)
 
 
@@ -130,7 +114,7 @@ def test_what_asks_for_no_login_opens_no_session(node: Any, call: str) -> None:
 
 
 def test_sessions_do_not_fill_the_memory(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "SESSIONS_MAX", 3)
+    monkeypatch.setattr(answers, "SESSIONS_MAX", 3)
     opened = [session(ask(node, "GET", STATUS)) for _ in range(5)]
     kept = [not session(ask(node, "HEAD", STATUS, Cookie=f"JSESSIONID={each}")) for each in opened[2:]]
     assert all(kept)
@@ -145,7 +129,7 @@ def test_the_first_administrator_can_be_claimed_once_and_outlives_the_service(no
     assert not success(node, "POST", "users/initial", thief)
     assert not success(node, "GET", "first-login-status")
 
-    restarted = program.Node(home, name="media-1")
+    restarted = answers.Node(home, name="media-1")
     assert success(restarted, "POST", "users/authenticate", user)
     assert not success(restarted, "POST", "users/authenticate", thief)
     assert not success(restarted, "POST", "users/authenticate", {**user, "password": "two"})
@@ -174,14 +158,14 @@ def test_the_version_is_for_those_who_logged_in_on_this_node(node: Any, home: pa
     before = session(ask(node, "GET", STATUS))
     assert not session(ask(node, "POST", "/rest/v2/users/authenticate", user, Cookie=f"JSESSIONID={before}"))
     assert ask(node, "GET", "/rest/v2/version", Cookie=f"JSESSIONID={before}").status == 200
-    other = program.Node(home, name="media-2")
+    other = answers.Node(home, name="media-2")
     assert ask(other, "GET", "/rest/v2/version", Cookie=f"JSESSIONID={before}").status == 403
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b"{}", b'{"email": "a", "password": 1}', b"\xff", b'{"email"'])
 def test_a_login_that_is_none_is_refused(node: Any, body: bytes) -> None:
-    request = program.Request("POST", "/rest/v2/users/initial", (), body)
-    assert node.respond(request).status == 400
+    request = messages.Request("POST", "/rest/v2/users/initial", (), body)
+    assert asyncio.run(node.respond(request)).status == 400
     assert json.loads(ask(node, "GET", "/rest/v2/first-login-status").body)["success"]
 
 
@@ -242,7 +226,7 @@ def test_hsts_is_the_panels_and_said_when_the_load_balancer_says_https(
     ],
 )
 def test_a_private_peer_says_who_the_client_is(peer: str, forwarded: str, client: str) -> None:
-    request = program.Request("GET", "/", (("X-Forwarded-For", forwarded),), peer=peer)
+    request = messages.Request("GET", "/", (("X-Forwarded-For", forwarded),), peer=peer)
     assert request.client == client
 
 
@@ -263,7 +247,7 @@ def test_an_applications_rest_is_for_the_node_itself_until_an_administrator_open
     assert json.loads(ask(node, "GET", SETTINGS, Cookie=logged_in).body)["remoteAllowedCIDR"] == "127.0.0.1"
     changed = ask(node, "POST", SETTINGS, {"remoteAllowedCIDR": "192.0.2.0/24, 10.0.0.1"}, Cookie=logged_in)
     assert json.loads(changed.body)["success"]
-    for on in (node, program.Node(home, name="media-1")):
+    for on in (node, answers.Node(home, name="media-1")):
         assert ask(on, "GET", LIST).status == 200
         assert ask(on, "GET", LIST, peer=LOAD_BALANCER, X_Forwarded_For=VIEWER).status == 200
         assert ask(on, "GET", LIST, peer=LOAD_BALANCER, X_Forwarded_For="203.0.113.9").status == 403
@@ -290,7 +274,7 @@ def test_viewers_are_counted_by_session_for_as_long_as_they_ask(
     assert node.viewers("s1") == 2
     size = json.loads(ask(node, "GET", "/rest/v2/live-clients-size", Cookie=f"JSESSIONID={log_in(node)}").body)
     assert size == {"totalConnectionSize": 3, "totalLiveStreamSize": 1}
-    later = time.monotonic() + program.VIEWER_SECONDS + 1
+    later = time.monotonic() + answers.VIEWER_SECONDS + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     ask(node, "GET", playlist, Cookie=f"JSESSIONID={one}")
     assert node.viewers("s1") == 1
@@ -300,7 +284,7 @@ def test_a_request_is_read_as_sent_and_the_proxys_own_headers_are_taken_out() ->
     head = (
         b"GET /x?y=1 HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nX-One: 2\r\nX-Node-Peer: 192.0.2.1\r\nConnection: close\r\n\r\n"
     )
-    request = program.parse(head)
+    request = messages.parse(head)
     assert request.headers == (("Host", "a"), ("X-One", "1"), ("X-One", "2"))
     assert (request.method, request.path, request.query("y"), request.peer) == ("GET", "/x", "1", "192.0.2.1")
 
@@ -336,7 +320,7 @@ def test_signalling_answers_as_ant_media_server_does(
     node: Any, home: pathlib.Path, message: dict[str, str], answer: dict[str, str] | None
 ) -> None:
     publish(home, "live")
-    assert node.signal(json.dumps(message)) == answer
+    assert asyncio.run(node.signal(json.dumps(message))) == answer
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -350,5 +334,5 @@ def test_signalling_answers_as_ant_media_server_does(
     )
 )
 def test_no_message_stops_the_signalling(node: Any, message: bytes) -> None:
-    answer = node.signal(message)
+    answer = asyncio.run(node.signal(message))
     assert answer is None or answer["command"] in ("pong", "error", "start")
