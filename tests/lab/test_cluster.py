@@ -88,12 +88,15 @@ def test_the_databases_password_is_nowhere_but_where_it_must_be(deployment: Depl
     state = deployment.pulumi("stack", "export").stdout
     assert password not in state
     for node in ("origin-1", "edge-1"):
-        found = deployment.lab.host(node, "grep", "-rlF", password, "/usr/local/antmedia", "/var/log", check=False)
-        assert set(found.stdout.split()) == {"/usr/local/antmedia/conf/red5.properties"}
+        held = "/usr/local/antmedia/conf /usr/local/antmedia/webapps /usr/local/antmedia/log /var/log /etc /tmp"
+        found = deployment.lab.host(node, "sh", "-c", f"grep -rlsF -- '{password}' {held}", check=False).stdout.split()
+        home = "/usr/local/antmedia"
+        assert f"{home}/conf/red5.properties" in found
+        for file in found:
+            assert re.fullmatch(rf"{home}/(conf/red5|webapps/\w+/WEB-INF/red5-web)\.properties", file), file
+            assert deployment.lab.host(node, "stat", "-c", "%a", file).stdout.strip() == "600", file
         journal = deployment.lab.host(node, "journalctl", "--no-pager").stdout
         assert password not in journal
-        mode = deployment.lab.host(node, "stat", "-c", "%a", "/usr/local/antmedia/conf/red5.properties").stdout
-        assert mode.strip() == "640"
     user_data = deployment.lab.host("edge-1", "cat", "/var/lib/cloud/instance/user-data.txt").stdout
     assert password not in user_data
 

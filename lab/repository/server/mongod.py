@@ -56,7 +56,7 @@ def command(text: str) -> list[str]:
         f"--state-dir={data}",
         "--telemetry=disable",
         "--debug-addr=-",
-        "--log-level=warn",
+        "--log-level=error",
         *login,
     ]
 
