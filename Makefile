@@ -16,7 +16,7 @@ help: ## this list
 
 .PHONY: machine machine-for-tests
 machine:
-	@python3 tools/machine.py
+	@python3 tools/machine.py $(STACK)
 machine-for-tests:
 	@python3 tools/machine.py test
 

@@ -157,6 +157,9 @@ def table(found: dict[str, Any]) -> str:
         f"| memory of HAProxy for an idle WSS connection | {found['kb_per_idle_wss']['kb']:.1f} kB | at most 22 |",
         f"| lost in 100 reloads under load (HTTP, TLS, RTMP, WSS) | {reload['lost']} of {reload['total']} | 0 |",
         f"| lost in 10 restarts, for comparison | {restart['lost']} of {restart['total']} | more than 0 |",
+        "",
+        "What an idle WSS connection is made of, and why OpenSSL 3.5 leaves no way to 22 kB: "
+        "[decisions/haproxy](decisions/haproxy.md).",
     ]
     return "\n".join(lines)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, Final
 
+from lab import images
 from lab.layout import layout
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 PULUMI: Final = str(CHECKOUT / "tools" / "pulumi")
 LAB: Final = str(CHECKOUT / "lab" / "lab")
 
+AMI: Final = re.compile(r"\bami-[0-9a-f]{17}\b")
 SHOWN: Final = ("url", "rtmpUrl", "rtmpsUrl", "webSocketUrl", "statsUrl", "loadBalancerAddress")
 
 
@@ -32,9 +35,16 @@ def deployed(backend: Path) -> list[str]:
     return sorted(state.stem for state in (backend / ".pulumi/stacks/antmedia").glob("*.json") if resources(state))
 
 
+def build_images(stack: str) -> None:
+    """What the stack's instances boot from, where it is not there yet: with its progress, and before a host waits."""
+    for ami in sorted(set(AMI.findall((CHECKOUT / "stacks" / f"Pulumi.{stack}.yaml").read_text()))):
+        images.ensure(images.for_ami(ami))
+
+
 def up(stack: str) -> int:
     """Start the lab where it does not run, deploy, and say what can be done now. Returns the exit code."""
     began = time.monotonic()
+    build_images(stack)
     subprocess.run([LAB, "up"], check=True)
     if others := [other for other in deployed(layout().state / "pulumi") if other != stack]:
         print(
@@ -102,6 +112,12 @@ def main() -> int:
         return 2
     try:
         return {"up": up, "down": down}[command](stack)
+    except FileNotFoundError as error:
+        print(f"There is no stack file {Path(error.filename).relative_to(CHECKOUT)}.", file=sys.stderr)
+        return 1
+    except images.ImageError as error:
+        print(error, file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         # What failed has said why; a second message would only hide it.
         return error.returncode or 1

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Have the Debian packages that the lab needs: found, or installed with apt-get. Standard library only.
 
-`machine.py test` has those of the tests too. Needs root, as the lab does: it makes network namespaces and boots hosts.
+`machine.py test` has those of the tests too, `machine.py lab-ams` those of that stack. Needs root, as the lab does: it
+makes network namespaces and boots hosts.
 """
 
 from __future__ import annotations
@@ -20,18 +21,20 @@ PROGRAMS: Final = {
     "ffmpeg": "ffmpeg",
     "git": "git",
     "ip": "iproute2",
-    "mvn": "maven",
     "nft": "nftables",
     "ssh-keygen": "openssh-client",
     "systemd-nspawn": "systemd-container",
 }
 """Program: the Debian package that has it."""
 
-TEST_PROGRAMS: Final = {
-    "chromedriver": "chromium-driver",
-    "chromium": "chromium",
+REAL_SERVER: Final = {"mvn": "maven"}
+"""What the image with the real Ant Media Server is fetched with."""
+
+MORE: Final = {
+    "lab-ams": REAL_SERVER,
+    "test": {**REAL_SERVER, "chromedriver": "chromium-driver", "chromium": "chromium"},
 }
-"""A browser, and what drives it."""
+"""What is needed besides, by what for: a stack, or the tests."""
 
 MODULES: Final = {"ensurepip": "python3-venv"}
 """Module of the system's Python: the Debian package that has it."""
@@ -52,7 +55,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    packages = missing(PROGRAMS | TEST_PROGRAMS if sys.argv[1:] == ["test"] else PROGRAMS)
+    packages = missing(PROGRAMS | MORE.get(" ".join(sys.argv[1:]), {}))
     if not packages:
         return 0
     names = " ".join(packages)

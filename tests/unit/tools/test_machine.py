@@ -37,3 +37,20 @@ def test_a_machine_that_has_everything_is_left_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(machine, "missing", lambda wanted: [])
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("something was run"))
     assert machine.main() == 0
+
+
+def test_only_who_needs_it_has_more_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[str]] = []
+
+    def missing(wanted: dict[str, str]) -> list[str]:
+        asked.append(set(wanted))
+        return []
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(machine, "missing", missing)
+    for argument in ("lab", "lab-ams", "test"):
+        monkeypatch.setattr("sys.argv", ["machine.py", argument])
+        assert machine.main() == 0
+    lab, ams, test = asked
+    assert ams - lab == {"mvn"}
+    assert test - lab == {"mvn", "chromium", "chromedriver"}

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cluster import keys
+from lab import images
 from tools import deploy, lab_stack, new_stack, render, stack_secrets
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
@@ -156,8 +157,11 @@ def test_a_lab_has_room_for_one_stack(
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
+    built: list[str] = []
+    monkeypatch.setattr(images, "ensure", built.append)
     for command in (deploy.up, deploy.down):
         assert command("lab-ams") == 1
         assert "make down STACK=lab" in capsys.readouterr().err
     assert not [command for command in ran if "up" in command[1:] and command[0] != deploy.LAB]
     assert not [command for command in ran if "destroy" in command]
+    assert built == ["debian-13", "media-ams"], "what the stack boots from was not built first"
