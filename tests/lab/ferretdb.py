@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,8 @@ class Database:
 
     @property
     def uri(self) -> str:
-        return f"mongodb://{self.user}:{self.password}@{self.address}/?authSource=admin"
+        password = urllib.parse.quote(self.password, safe="")
+        return f"mongodb://{self.user}:{password}@{self.address}/?authSource=admin"
 
     def start(self) -> None:
         self.host.run(

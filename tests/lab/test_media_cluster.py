@@ -35,7 +35,8 @@ DEAD_SECONDS = 20.0
 START_SECONDS = 40.0
 """From the script's end to the first answer or complaint, on a busy machine: 2 s on an idle one."""
 
-PASSWORD = "s3cret-P%40ss+word"
+PASSWORD = "s3cret-P@ss+word"
+IN_URI = "s3cret-P%40ss%2Bword"
 
 REQUESTS = """\
 import sys, urllib.request
@@ -149,7 +150,7 @@ def test_the_cluster_has_one_administrator_and_each_node_its_sessions(cluster: C
 
 
 def test_the_password_is_in_files_that_others_cannot_read(cluster: Cluster) -> None:
-    found = cluster.origin.host.run("grep", "-rlF", PASSWORD, HOME, "/etc", "/run", "/var/log").stdout.split()
+    found = cluster.origin.host.run("grep", "-rlF", IN_URI, HOME, "/etc", "/run", "/var/log").stdout.split()
     assert sorted(found) == [
         f"{HOME}/conf/red5.properties",
         f"{HOME}/webapps/LiveApp/WEB-INF/red5-web.properties",
@@ -258,14 +259,14 @@ def test_a_lost_database_is_told_once_and_stops_neither_health_nor_streams(clust
 
 def test_a_node_whose_password_is_wrong_does_not_start_and_says_why(cluster: Cluster) -> None:
     node, others = cluster.edges[1], cluster.edges[0]
-    change_mode(node, "cluster", cluster.database.uri.replace(PASSWORD, "wrong-Secret"))
+    change_mode(node, "cluster", cluster.database.uri.replace(IN_URI, "wrong-Secret"))
     told = (
         "cluster: not joined, so the server does not start: "
         f"the database at {cluster.database.address} refuses the user 'antmedia': wrong name or password"
     )
     eventually(lambda: told in log(node).splitlines(), True, START_SECONDS)
     assert not answers(node)
-    assert not re.search(re.escape(PASSWORD) + "|wrong-Secret", log(node))
+    assert not re.search("s3cret-P|wrong-Secret", log(node))
     gone = {**cluster.all_alive, node.host.private: "dead"}
     eventually(lambda: cluster.listed(others), gone, DEAD_SECONDS + 10)
     change_mode(node, "cluster", cluster.database.uri)
@@ -273,11 +274,11 @@ def test_a_node_whose_password_is_wrong_does_not_start_and_says_why(cluster: Clu
     eventually(lambda: cluster.listed(others), cluster.all_alive, 10.0)
 
 
-def test_a_node_that_cannot_reach_its_database_says_so_after_thirty_seconds(cluster: Cluster) -> None:
+def test_a_node_that_cannot_reach_its_database_waits_as_long_as_its_address_says(cluster: Cluster) -> None:
     node = cluster.edges[1]
     change_mode(node, "cluster", "mongodb://antmedia:secret@127.0.0.1:27017/?serverSelectionTimeoutMS=2000")
     told = "cluster: not joined, so the server does not start: the database at 127.0.0.1:27017 cannot be reached"
-    eventually(lambda: told in log(node), True, START_SECONDS)
+    eventually(lambda: told in log(node), True, 20.0)
     assert not answers(node)
     change_mode(node, "cluster", cluster.database.uri)
     wait_for(node)
@@ -301,7 +302,7 @@ def test_an_address_that_is_no_mongodb_one_changes_nothing_without_a_terminal(cl
     before = node.host.run("systemctl", "show", "antmedia", "-P", "MainPID").stdout
     assert change_mode(node, "cluster", address) == ""
     assert node.host.run("systemctl", "show", "antmedia", "-P", "MainPID").stdout == before
-    assert address not in node.host.run("cat", f"{HOME}/conf/red5.properties").stdout
+    assert f"clusterdb.host={address}\n" not in node.host.run("cat", f"{HOME}/conf/red5.properties").stdout
 
 
 @pytest.mark.parametrize("arguments", [(), ("cluster",), ("both",)])
@@ -316,7 +317,7 @@ def test_a_node_leaves_its_cluster_with_an_administrator_of_its_own(cluster: Clu
     wait_for(node)
     assert node.ask("/rest/v2/first-login-status").json["success"]
     assert administrator(node, "/rest/v2/cluster/node-count").status == 500
-    assert PASSWORD not in node.host.run("cat", f"{HOME}/conf/red5.properties").stdout
+    assert IN_URI not in node.host.run("cat", f"{HOME}/conf/red5.properties").stdout
     assert node.host.run("ss", "-Hltn", "sport = :5000").stdout == "", "an origin port is open"
     change_mode(node, "cluster", cluster.database.uri)
     wait_for(node)

@@ -17,11 +17,9 @@ from pymongo import errors, uri_parser
 
 from .records import DatabaseError
 
-START_SECONDS = 30.0
-"""How long a node that starts waits for the database: as long as the driver of Ant Media Server does by default."""
-
 ANSWER_SECONDS = 2.0
-"""How long it waits later; what then fails is not asked for again before the next update has succeeded."""
+"""How long a node that has joined waits; after a failure nothing but the next update asks again. One that starts waits
+as long as the address says, by default 30 s: drivers of every language do, so Ant Media Server does."""
 
 APPLICATION = "LiveApp"
 AUTHENTICATION_FAILED = 18
@@ -42,7 +40,7 @@ class Database:
         self._where = ",".join(f"{host}:{port}" for host, port in found["nodelist"])
         self._user = found["username"] or ""
         self._failure = ""
-        self._wait = START_SECONDS
+        self._wait: float = self._client.options.server_selection_timeout
         self.milliseconds = 0.0
 
     async def administrator(self) -> dict[str, Any] | None:
