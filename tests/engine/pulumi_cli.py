@@ -159,6 +159,10 @@ class Engine:
     def destroy(self, *options: str) -> Run:
         return self._update("destroy", "--skip-preview", *options)
 
+    def destroy_as_a_person_does(self) -> Run:
+        """With a preview first."""
+        return self._update("destroy")
+
     def export(self, *options: str) -> dict[str, Any]:
         """The stack's state, as stored: secrets are encrypted."""
         state: dict[str, Any] = json.loads(self._pulumi("stack", "export", "--stack", STACK, *options))

@@ -1,7 +1,7 @@
 """Where the engine runs in these tests: a network namespace of its own, with the AWS API and one SSH server in it.
 
 Nothing in the namespace leads out, so the engine there can reach neither AWS nor a real host. Every public address of
-the lab is local to it, and whoever connects to one on port 22 meets the SSH server.
+the lab and every private one of its stack is local to it, and whoever connects to one on port 22 meets the SSH server.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from lab.ec2.server import OBJECTS_PATH
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 API_PORT = 5000
+PRIVATE_NETWORK = "172.30.0.0/16"
+"""The lab stack's VPC: some hosts are reached from the load balancer only."""
 
 
 class SandboxError(Exception):
@@ -64,7 +66,8 @@ class Namespace:
                 _remove(leftover.name)
         _ip("netns", "add", self.name)
         _ip("-n", self.name, "link", "set", "lo", "up")
-        _ip("-n", self.name, "route", "add", "local", str(PUBLIC_NETWORK), "dev", "lo")
+        for network in (str(PUBLIC_NETWORK), PRIVATE_NETWORK):
+            _ip("-n", self.name, "route", "add", "local", network, "dev", "lo")
 
     def command(self, *command: str) -> list[str]:
         """`command`, to be run inside."""

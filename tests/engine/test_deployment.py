@@ -15,11 +15,12 @@ from tests.engine.sandbox import AwsApi, SshCall, SshServer
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("first_up")]
 
 
-def test_the_first_update_reaches_the_load_balancer_at_its_public_address(
+def test_the_first_update_reaches_the_load_balancer_at_its_public_address_and_the_database_at_its_private_one(
     first_up: Run, first_calls: list[SshCall]
 ) -> None:
     assert first_calls, "nothing was sent to a host"
-    assert {call.address for call in first_calls} == {first_up.outputs["loadBalancerAddress"]}
+    addresses = {first_up.outputs["loadBalancerAddress"], first_up.outputs["nodes"]["db-1"]["privateAddress"]}
+    assert {call.address for call in first_calls} == addresses
 
 
 def test_a_second_preview_shows_no_changes(engine: Engine) -> None:
@@ -90,6 +91,39 @@ def test_a_step_that_fails_on_a_host_fails_the_update_with_its_own_words(engine:
     assert not plan.changes, f"with the old configuration nothing is left to do: {plan}"
 
 
+def test_a_database_that_is_to_be_kept_stops_destroy_before_anything_is_gone(
+    engine: Engine, aws: AwsApi, ssh_log: SshServer
+) -> None:
+    engine.configure({"antmedia:database": {"onDestroy": "refuse"}})
+    try:
+        engine.up()
+        assert not ssh_log.calls, "nothing but a mark in the state has changed"
+        before = aws.objects()
+        with pytest.raises(EngineError, match="protect") as refused:
+            engine.destroy_as_a_person_does()
+        assert "aws:ebs/volume:Volume::database" in str(refused.value)
+        assert aws.objects() == before
+    finally:
+        engine.configure({})
+        engine.up()
+
+
+def test_a_database_of_which_a_snapshot_is_wanted_leaves_one(engine: Engine, ec2: Any, first_up: Run) -> None:
+    engine.configure({"antmedia:database": {"onDestroy": "snapshot"}})
+    try:
+        engine.up()
+        resources = engine.export()["deployment"]["resources"]
+        (volume,) = [resource for resource in resources if resource["type"] == "aws:ebs/volume:Volume"]
+        engine.destroy("--target", volume["urn"], "--target-dependents")
+        found = ec2.describe_snapshots(Filters=[{"Name": "volume-id", "Values": [volume["id"]]}])["Snapshots"]
+        assert [snapshot["Encrypted"] for snapshot in found] == [True]
+        assert {"Key": "Node", "Value": "database"} in found[0]["Tags"]
+        ec2.delete_snapshot(SnapshotId=found[0]["SnapshotId"])
+    finally:
+        engine.configure({})
+        engine.up()
+
+
 @dataclasses.dataclass(frozen=True)
 class Meddling:
     """What was done by hand, and what the engine said before and after mending it."""
@@ -113,7 +147,7 @@ def meddling(engine: Engine, ec2: Any, first_up: Run) -> Iterator[Meddling]:
     """Everything at once: each engine run costs several seconds."""
     nodes = first_up.outputs["nodes"]
     balancer = next(name for name, node in nodes.items() if node["role"] == "lb")
-    media = next(name for name, node in nodes.items() if node["role"] != "lb")
+    media = next(name for name, node in nodes.items() if node["role"] == "edge")
 
     rules = own_rules(ec2)
     revoked = next(rule for rule in rules if "ReferencedGroupInfo" in rule and not rule["IsEgress"])
