@@ -72,7 +72,12 @@ class Database(pulumi.ComponentResource):
         login = pulumi.Output.secret(f"{settings.database_login.user}\n{password.get_secret_value()}\n")
         steps = [
             Step("ready", render.host_ready(), depends_on=[attachment, *args.reachable]),
-            Step("volume", render.database_volume(), text=pulumi.Output.concat(volume.id, "\n")),
+            Step(
+                "volume",
+                render.database_volume(),
+                text=pulumi.Output.concat(volume.id, "\n"),
+                triggers=[settings.database.volume_gb],  # a file system grows with its volume
+            ),
             Step("install", render.database_install(settings)),
             Step("configure", render.database_configure()),
             Step("accounts", render.database_accounts(), text=login),

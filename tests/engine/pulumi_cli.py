@@ -82,7 +82,7 @@ class Engine:
     namespace: Namespace
     directory: Path
     values: Mapping[str, Any] = field(default_factory=dict)
-    """Configuration that wins over stacks/Pulumi.lab.yaml."""
+    """Configuration that wins over stacks/Pulumi.lab-cluster.yaml, of which there is one node of each kind."""
     secrets: list[str] = field(init=False)
     """Every secret text of the configuration."""
     ssh_keys: tuple[str, str] = field(init=False)
@@ -124,12 +124,14 @@ class Engine:
         self.secrets = _leaves(configured)
         ssh = configured[f"{name}:ssh"]
         self.ssh_keys = ssh["privateKey"], ssh["hostKey"]
-        lab = stack_secrets.read(CHECKOUT / "stacks" / "Pulumi.lab.yaml")
+        lab = stack_secrets.read(CHECKOUT / "stacks" / "Pulumi.lab-cluster.yaml")
+        for group in ("origins", "edges"):
+            lab["config"]["antmedia:media"][group]["count"] = 1
         self._base = lab_stack.merge(lab, stack_secrets.read(made))
         self.configure({})
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """From now on the program is given the lab's stack file with `values` in place of what they name."""
+        """From now on the program is given that stack file with `values` in place of what they name."""
         config = lab_stack.merge({"config": {**self.values, **values}}, self._base)
         self._config.touch(mode=0o600)
         self._config.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -158,6 +160,10 @@ class Engine:
 
     def destroy(self, *options: str) -> Run:
         return self._update("destroy", "--skip-preview", *options)
+
+    def destroy_as_a_person_does(self) -> Run:
+        """With a preview first."""
+        return self._update("destroy")
 
     def export(self, *options: str) -> dict[str, Any]:
         """The stack's state, as stored: secrets are encrypted."""

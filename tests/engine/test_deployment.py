@@ -91,6 +91,39 @@ def test_a_step_that_fails_on_a_host_fails_the_update_with_its_own_words(engine:
     assert not plan.changes, f"with the old configuration nothing is left to do: {plan}"
 
 
+def test_a_database_that_is_to_be_kept_stops_destroy_before_anything_is_gone(
+    engine: Engine, aws: AwsApi, ssh_log: SshServer
+) -> None:
+    engine.configure({"antmedia:database": {"onDestroy": "refuse"}})
+    try:
+        engine.up()
+        assert not ssh_log.calls, "nothing but a mark in the state has changed"
+        before = aws.objects()
+        with pytest.raises(EngineError, match="protect") as refused:
+            engine.destroy_as_a_person_does()
+        assert "aws:ebs/volume:Volume::database" in str(refused.value)
+        assert aws.objects() == before
+    finally:
+        engine.configure({})
+        engine.up()
+
+
+def test_a_database_of_which_a_snapshot_is_wanted_leaves_one(engine: Engine, ec2: Any, first_up: Run) -> None:
+    engine.configure({"antmedia:database": {"onDestroy": "snapshot"}})
+    try:
+        engine.up()
+        resources = engine.export()["deployment"]["resources"]
+        (volume,) = [resource for resource in resources if resource["type"] == "aws:ebs/volume:Volume"]
+        engine.destroy("--target", volume["urn"], "--target-dependents")
+        found = ec2.describe_snapshots(Filters=[{"Name": "volume-id", "Values": [volume["id"]]}])["Snapshots"]
+        assert [snapshot["Encrypted"] for snapshot in found] == [True]
+        assert {"Key": "Node", "Value": "database"} in found[0]["Tags"]
+        ec2.delete_snapshot(SnapshotId=found[0]["SnapshotId"])
+    finally:
+        engine.configure({})
+        engine.up()
+
+
 @dataclasses.dataclass(frozen=True)
 class Meddling:
     """What was done by hand, and what the engine said before and after mending it."""
@@ -114,7 +147,7 @@ def meddling(engine: Engine, ec2: Any, first_up: Run) -> Iterator[Meddling]:
     """Everything at once: each engine run costs several seconds."""
     nodes = first_up.outputs["nodes"]
     balancer = next(name for name, node in nodes.items() if node["role"] == "lb")
-    media = next(name for name, node in nodes.items() if node["role"] != "lb")
+    media = next(name for name, node in nodes.items() if node["role"] == "edge")
 
     rules = own_rules(ec2)
     revoked = next(rule for rule in rules if "ReferencedGroupInfo" in rule and not rule["IsEgress"])
