@@ -149,13 +149,13 @@ def test_a_backup_is_made_at_once_and_then_every_day(deployment: Deployment) -> 
     assert "OnCalendar=*-*-* 04:00:00 UTC" in timer
     on_host(deployment, "systemctl", "start", "antmedia-database-backup.service")
     assert len(backups(deployment)) == 2
-    assert on_host(deployment, "antmedia-database", "status").startswith(f"s3://{BUCKET}/antmedia/lab/")
+    assert on_host(deployment, "antmedia-database", "status").startswith(f"s3://{BUCKET}/antmedia/{deployment.stack}/")
 
 
 def backups(deployment: Deployment) -> list[str]:
     """The names in the bucket, as AWS knows them."""
     found = deployment.lab.api("s3").list_objects_v2(Bucket=BUCKET).get("Contents", [])
-    names = [entry["Key"].removeprefix("antmedia/lab/").removesuffix(".gz") for entry in found]
+    names = [entry["Key"].removeprefix(f"antmedia/{deployment.stack}/").removesuffix(".gz") for entry in found]
     assert names == on_host(deployment, "antmedia-database", "list").splitlines()
     return names
 
@@ -177,7 +177,7 @@ def test_a_backup_can_be_put_back_and_a_restore_can_be_undone(deployment: Deploy
 
 def test_a_backup_that_is_not_there_or_damaged_changes_nothing(deployment: Deployment) -> None:
     assert restore(deployment, "2020-01-01T00-00-00Z", check=False).returncode != 0
-    deployment.lab.api("s3").put_object(Bucket=BUCKET, Key="antmedia/lab/2021-01-01T00-00-00Z.gz", Body=b"no dump")
+    deployment.lab.api("s3").put_object(Bucket=BUCKET, Key=f"antmedia/{deployment.stack}/2021-01-01T00-00-00Z.gz", Body=b"no dump")
     damaged = restore(deployment, "2021-01-01T00-00-00Z", check=False)
     assert damaged.returncode != 0
     assert "damaged" in damaged.stderr
@@ -209,6 +209,6 @@ def test_a_replaced_host_finds_the_data_and_the_accounts(deployment: Deployment)
     before = deployment.lab.status()
     deployment.run("make", "repair", f"STACK={deployment.stack}", "NODE=db-1", "ARGS=--yes")
     instance = {host["name"]: host["instance"] for host in deployment.lab.status()}
-    assert instance["antmedia-lab-db-1"] not in {host["instance"] for host in before}
+    assert instance[f"antmedia-{deployment.stack}-db-1"] not in {host["instance"] for host in before}
     assert ask(deployment, "read") == WHOLE
     deployment.pulumi("preview", "--expect-no-changes")
