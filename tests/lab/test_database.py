@@ -177,7 +177,8 @@ def test_a_backup_can_be_put_back_and_a_restore_can_be_undone(deployment: Deploy
 
 def test_a_backup_that_is_not_there_or_damaged_changes_nothing(deployment: Deployment) -> None:
     assert restore(deployment, "2020-01-01T00-00-00Z", check=False).returncode != 0
-    deployment.lab.api("s3").put_object(Bucket=BUCKET, Key=f"antmedia/{deployment.stack}/2021-01-01T00-00-00Z.gz", Body=b"no dump")
+    key = f"antmedia/{deployment.stack}/2021-01-01T00-00-00Z.gz"
+    deployment.lab.api("s3").put_object(Bucket=BUCKET, Key=key, Body=b"no dump")
     damaged = restore(deployment, "2021-01-01T00-00-00Z", check=False)
     assert damaged.returncode != 0
     assert "damaged" in damaged.stderr
