@@ -225,6 +225,12 @@ def test_every_node_lists_a_stream_with_its_origin(cluster: Cluster, stream: str
         assert found["originAdress"] == cluster.origin.host.private
 
 
+def test_a_second_publisher_is_refused_and_the_first_stays_listed(cluster: Cluster, stream: str) -> None:
+    node = cluster.origin
+    assert node.lab.client(*node.publisher(stream, seconds=5), check=False).returncode != 0
+    assert [each["originAdress"] for each in broadcasts(cluster.edges[0])] == [node.host.private]
+
+
 def test_what_nobody_publishes_plays_nowhere(cluster: Cluster) -> None:
     for node in cluster.nodes:
         assert node.ask(playlist("nobody")).status == 404

@@ -269,6 +269,12 @@ def test_what_a_node_fetches_is_not_published_on_it(nodes: dict[str, Node]) -> N
     assert header(rtmp(nodes[EDGE], "play", "s1"), "Location").startswith(f"rtmp://{ORIGIN}:")
 
 
+def test_a_second_publisher_on_a_node_is_refused(nodes: dict[str, Node]) -> None:
+    publish(nodes[ORIGIN], "s1")
+    assert rtmp(nodes[ORIGIN], "publish", "s1").status == 403
+    assert rtmp(nodes[EDGE], "play", "s1").status == 302
+
+
 def test_a_name_that_is_none_is_not_published(nodes: dict[str, Node], database: Memory) -> None:
     assert rtmp(nodes[ORIGIN], "publish", "a b").status == 403
     assert not database.published

@@ -184,6 +184,8 @@ class Node:
         if request.query("flashver") == RELAY:
             return Response(200)  # nginx publishes here what it fetched from an origin
         if event == "publish":
+            if stream_id in self.cluster.own:
+                return Response(403)  # else the end of this one would be taken for the end of the stream
             await self.cluster.published(stream_id)
         elif event == "publish_done":
             await self.cluster.ended(stream_id)
