@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pulumi
 import pulumi_aws as aws
@@ -16,7 +17,10 @@ from cluster.settings import OnDestroy
 from components.host import instance, remote_host
 from components.remote import Step
 
-_DEVICE = "/dev/sdf"
+GP3_BASELINE_MIB_PER_S: Final = 125
+"""What every gp3 volume has without extra cost. Source: EBS's manual."""
+
+_DEVICE: Final = "/dev/sdf"
 """Asked for by the API; the host finds the volume by its id. Source: EC2's manual, device names for volumes."""
 
 
@@ -95,6 +99,9 @@ class Database(pulumi.ComponentResource):
             availability_zone=args.zone_names[args.node.zone.number - 1],
             size=settings.volume_gb,
             type="gp3",
+            # The baseline, said because AWS's provider otherwise asks EC2 to modify nothing when only final_snapshot
+            # changes, which EC2 refuses.
+            throughput=GP3_BASELINE_MIB_PER_S,
             encrypted=True,
             final_snapshot=settings.on_destroy is OnDestroy.SNAPSHOT,
             tags=args.plan.tags(Group.DATABASE.value, "database"),

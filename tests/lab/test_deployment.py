@@ -223,7 +223,7 @@ def test_running_every_step_again_restarts_nothing(deployment: Deployment) -> No
         if resource["type"] == "command:remote:Command"
     ]
     deployment.pulumi("up", "--yes", "--skip-preview", *(f"--target-replace={urn}" for urn in urns))
-    assert len(urns) == 8
+    assert len(urns) == 15
     assert deployment.haproxy() == before
 
 
@@ -295,7 +295,7 @@ def test_a_third_node_changes_nothing_but_what_it_must(deployment: Deployment) -
 
 def test_make_up_again_changes_nothing(deployment: Deployment) -> None:
     said = deployment.make_up()
-    assert re.search(r"Resources:\n\s+54 unchanged", said), said
+    assert re.search(r"Resources:\n\s+74 unchanged", said), said
 
 
 def test_make_down_leaves_nothing(deployment: Deployment) -> None:

@@ -260,7 +260,20 @@ def _find_address_association(ec2: Any, inputs: Inputs) -> list[str]:
     return [each["AssociationId"] for each in addresses if each.get("InstanceId") == inputs.get("instanceId")]
 
 
+def _find_attachment(ec2: Any, inputs: Inputs) -> list[str]:
+    volume, instance = inputs["volumeId"], inputs["instanceId"]
+    volumes = _described(lambda: ec2.describe_volumes(VolumeIds=[volume])["Volumes"])
+    attachments = (attachment for each in volumes for attachment in each["Attachments"])
+    return [f"{volume} {instance}" for each in attachments if each["InstanceId"] == instance]
+
+
+def _detach_volume(ec2: Any, attachment: str) -> None:
+    volume, instance = attachment.split(" ")
+    ec2.detach_volume(VolumeId=volume, InstanceId=instance)
+
+
 KINDS: Final = (
+    Kind("aws:ec2/volumeAttachment:VolumeAttachment", None, "volume attachment", _detach_volume, _find_attachment),
     Kind("aws:route53/record:Record", None, "DNS record", _delete_record, find=_find_record, service="route53"),
     Kind(
         "aws:ec2/eipAssociation:EipAssociation",
@@ -276,6 +289,8 @@ KINDS: Final = (
         _delete_instance,
         is_ours=_host_is_ours,
     ),
+    # Never taken away by itself: nothing tells an empty one from one with somebody's data. Free ones are told of.
+    Kind("aws:ebs/volume:Volume", None, "volume", lambda ec2, volume: ec2.delete_volume(VolumeId=volume)),
     Kind(
         "aws:ec2/eip:Eip",
         ("describe_addresses", "Addresses", "AllocationId"),

@@ -16,6 +16,8 @@ ROLE = "aws:iam/role:Role"
 POLICY = "aws:iam/rolePolicy:RolePolicy"
 PROFILE = "aws:iam/instanceProfile:InstanceProfile"
 SECRET = "aws:secretsmanager/secret:Secret"
+VOLUME = "aws:ebs/volume:Volume"
+ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment"
 ASSOCIATION = "aws:ec2/eipAssociation:EipAssociation"
 
 
@@ -62,9 +64,27 @@ def test_a_secret_is_found_by_its_name_and_goes_at_once(account: None) -> None:
     assert secrets.list_secrets(IncludePlannedDeletion=True)["SecretList"] == []
 
 
+def test_a_volume_is_detached_and_never_taken_for_a_half_made_one(account: None) -> None:
+    ec2 = boto3.client("ec2")
+    tags = {"Project": "antmedia", "Stack": "test", "Node": "database"}
+    specification = {"ResourceType": "volume", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
+    made = {"AvailabilityZone": "us-east-1a", "Size": 8, "TagSpecifications": [specification]}
+    used = ec2.create_volume(**made)["VolumeId"]
+    assert found(VOLUME, {"tags": tags}) == []
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    instance = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    wanted = {"volumeId": used, "instanceId": instance}
+    assert found(ATTACHMENT, wanted) == []
+    ec2.attach_volume(VolumeId=used, InstanceId=instance, Device="/dev/sdf")
+    assert found(ATTACHMENT, wanted) == [f"{used} {instance}"]
+    assert taken_away(ATTACHMENT, f"{used} {instance}")
+    assert [each["VolumeId"] for each in ec2.describe_volumes(VolumeIds=[used])["Volumes"]] == [used]
+
+
 @pytest.mark.parametrize(
     ("kind", "inputs"),
     [
+        (ATTACHMENT, {"volumeId": "vol-0123456789abcdef0", "instanceId": "i-0123456789abcdef0"}),
         (ROLE, {"name": "none"}),
         (POLICY, {"name": "none", "role": "none"}),
         (PROFILE, {"name": "none"}),
