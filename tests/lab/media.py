@@ -119,7 +119,13 @@ class Media:
 
     def codecs(self, url: str) -> list[str]:
         """The codecs of a stream that was fetched and decoded for two seconds."""
-        self.lab.client("ffmpeg", "-loglevel", "error", "-i", url, "-t", "2", "-f", "null", "-", seconds=60)
+        waiting = ("-rw_timeout", "15000000")  # a player that hears nothing would wait for ever
+
+        def plays() -> bool:
+            play = ("ffmpeg", "-loglevel", "error", *waiting, "-i", url, "-t", "2", "-f", "null", "-")
+            return self.lab.client(*play, check=False, seconds=60).returncode == 0
+
+        eventually(plays, True, 60.0)
         shown = self.lab.client("ffprobe", "-loglevel", "error", "-show_streams", "-of", "json", url, seconds=60).stdout
         return sorted(each["codec_name"] for each in json.loads(shown)["streams"])
 

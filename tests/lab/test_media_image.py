@@ -235,7 +235,8 @@ def test_hls_segments_last_two_seconds_and_may_be_kept_for_ten(node: Media, stre
     segment = next(line for line in answer.text.splitlines() if line.endswith(".ts"))
     headers = node.ask(f"/LiveApp/streams/{segment}", "--head").headers
     assert headers["content-type"].lower() == "video/mp2t"
-    assert headers["cache-control"] == "max-age=10"
+    # The real server counts from a moment of its own, in whole seconds.
+    assert headers["cache-control"] in ("max-age=10", "max-age=9")
 
 
 def test_viewers_are_counted_by_their_session(node: Media, stream: str) -> None:
