@@ -50,6 +50,7 @@ def build() -> Path:
         run(["chmod", "-R", "u+w", source], "make the sources removable")
         shutil.rmtree(source)
         (folder / "fresh").rename(program)
+        cache.forget_old(folder.parent, keep=[folder.name])
     return program
 
 
