@@ -44,7 +44,8 @@ class PackagesError(Exception):
 
 def key() -> str:
     """Hex digits that change exactly when something changes that goes into the repository."""
-    return cache.key_of([], [*_sources(), Path(__file__)])
+    names = (str(file.relative_to(SOURCES)) for file in _sources())
+    return cache.key_of(names, [*_sources(), Path(__file__)])
 
 
 def path() -> Path:

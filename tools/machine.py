@@ -20,6 +20,7 @@ PROGRAMS: Final = {
     "debootstrap": "debootstrap",
     "ffmpeg": "ffmpeg",
     "git": "git",
+    "gpg": "gnupg",
     "ip": "iproute2",
     "nft": "nftables",
     "ssh-keygen": "openssh-client",

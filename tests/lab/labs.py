@@ -279,6 +279,9 @@ def remains(made: Layout) -> list[str]:
                 continue
             if f"--lab {made.name} " in command or str(made.state) + "/" in command:
                 found.append(f"process {entry.name} {command}")
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        if f"{made.state}/" in backing.read_text():
+            found.append(f"block device {backing.parents[1].name}")
     nspawn = Path("/run/systemd/nspawn")
     for directory in ("propagate", "unix-export"):
         if (nspawn / directory).is_dir():

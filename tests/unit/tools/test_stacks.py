@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -67,6 +68,24 @@ def test_a_lab_stack_without_a_running_lab_says_what_to_do(tmp_path: Path, monke
         lab_stack.prepare("lab")
     with pytest.raises(lab_stack.LabStackError, match=r"no stack file stacks/Pulumi\.lab-none\.yaml"):
         lab_stack.prepare("lab-none")
+
+
+def test_a_lab_stack_trusts_the_packages_of_its_own_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTMEDIA_LAB_STATE", str(tmp_path))
+    monkeypatch.setenv("ANTMEDIA_LAB", "lab")
+    monkeypatch.setattr(lab_stack, "_secrets", lambda *_: {})
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/controller.pid").touch()
+
+    def source(stack: str) -> Any:
+        config = yaml.safe_load(lab_stack.prepare(stack).read_text())["config"]
+        return config.get("antmedia:database", {}).get("packageSource", {})
+
+    assert "key" not in source("lab"), "a lab without packages of its own has no key to give"
+    (tmp_path / "lab/packages.asc").write_text("the lab's key")
+    assert source("lab")["key"] == "the lab's key"
+    assert source("lab")["url"] == "http://packages.lab.test"
+    assert source("lab-ams") == {}, "a stack that names no source is given none"
 
 
 def test_a_file_with_secrets_is_its_owners_alone(tmp_path: Path) -> None:
