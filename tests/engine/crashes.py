@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.ec2.addresses import PUBLIC_NETWORK
 from tests.engine.pulumi_cli import STACK, Engine
-from tests.engine.sandbox import CHECKOUT, Namespace, _ip, _remove
+from tests.engine.sandbox import CHECKOUT, Namespace, _remove, add_namespace
 
 EVENT = re.compile(r" (?:creating|created|updating|updated|deleting|deleted) \(")
 """A line of the CLI that says that an operation on a resource began or ended."""
@@ -29,9 +28,7 @@ class OwnNamespace(Namespace):
             pid = leftover.name.removeprefix("crash-")
             if pid.isdigit() and (int(pid) == os.getpid() or not Path("/proc", pid).exists()):
                 _remove(leftover.name)
-        _ip("netns", "add", self.name)
-        _ip("-n", self.name, "link", "set", "lo", "up")
-        _ip("-n", self.name, "route", "add", "local", str(PUBLIC_NETWORK), "dev", "lo")
+        add_namespace(self.name)
 
 
 class CrashingEngine(Engine):

@@ -53,6 +53,14 @@ def _remove(namespace: str) -> None:
     _ip("netns", "del", namespace)
 
 
+def add_namespace(name: str) -> None:
+    """A network namespace to which every address of the lab is local."""
+    _ip("netns", "add", name)
+    _ip("-n", name, "link", "set", "lo", "up")
+    for network in (str(PUBLIC_NETWORK), PRIVATE_NETWORK):
+        _ip("-n", name, "route", "add", "local", network, "dev", "lo")
+
+
 class Namespace:
     """A network namespace named after this process, so that one whose process is gone can be told and removed."""
 
@@ -64,10 +72,7 @@ class Namespace:
             pid = leftover.name.removeprefix("engine-")
             if pid.isdigit() and (int(pid) == os.getpid() or not Path("/proc", pid).exists()):
                 _remove(leftover.name)
-        _ip("netns", "add", self.name)
-        _ip("-n", self.name, "link", "set", "lo", "up")
-        for network in (str(PUBLIC_NETWORK), PRIVATE_NETWORK):
-            _ip("-n", self.name, "route", "add", "local", network, "dev", "lo")
+        add_namespace(self.name)
 
     def command(self, *command: str) -> list[str]:
         """`command`, to be run inside."""
