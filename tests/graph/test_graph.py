@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import runpy
@@ -80,6 +81,15 @@ class Graph(pulumi.runtime.Mocks):
     def of(self, kind: str) -> dict[str, dict[str, Any]]:
         """Inputs by name of every resource whose type ends so."""
         return {r.name: r.inputs for r in self.resources if r.typ.endswith(f":{kind}")}
+
+
+@pytest.fixture(autouse=True)
+def _event_loop() -> Iterator[None]:
+    """Pulumi's runtime asks for the thread's event loop, which a test before that ran one of its own has taken away."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
 
 
 @pytest.fixture
