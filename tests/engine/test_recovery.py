@@ -239,7 +239,7 @@ def test_a_host_that_died_is_replaced_and_nothing_else(
     ec2.terminate_instances(InstanceIds=[died])
     refused = crashing.tool("tools.repair", "edge-9", "--yes")
     assert refused.returncode == 1
-    assert "edge-9; its nodes are edge-1, lb-1, origin-1." in refused.stdout
+    assert "edge-9; its nodes are db-1, edge-1, lb-1, origin-1." in refused.stdout
     done = crashing.tool("tools.repair", node, "--yes")
     assert done.returncode == 0, done.stdout
     assert died in done.stdout

@@ -151,7 +151,7 @@ def test_nodes_answer_the_load_balancer_and_nobody_else(deployment: Deployment) 
     def lb(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return deployment.lab.host("lb-1", *command, **options)
 
-    assert scan(lb, node["privateAddress"], 10000) == [1935, 5080]
+    assert scan(lb, node["privateAddress"], 10000) == [22, 1935, 5080]
 
     def edge(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return deployment.lab.host("edge-1", *command, **options)

@@ -80,7 +80,8 @@ def test_only_root_may() -> None:
     place = Path(tempfile.mkdtemp())
     try:
         place.chmod(0o755)
-        shutil.copytree(CHECKOUT / "lab", place / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("lab", "tools/provision"):
+            shutil.copytree(CHECKOUT / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
         for command in (["up"], ["down"], ["client", "--", "true"]):
             done = subprocess.run(
                 [

@@ -29,6 +29,11 @@ def has(instance: Instance, volume: str) -> bool:
     return instance.run("test", "-b", volumes.device_path(volume), check=False).returncode == 0
 
 
+def booted(instance: Instance) -> str:
+    """When the host booted last; nothing while it is off."""
+    return instance.run("stat", "-c", "%Z", "/proc/1", check=False).stdout.strip()
+
+
 def backing_files() -> list[str]:
     return [file.read_text() for file in Path("/sys/block").glob("loop*/loop/backing_file")]
 
@@ -46,8 +51,10 @@ def test_a_volume_is_plugged_in_keeps_its_content_and_moves_to_another_host(netw
     assert second.run("head", "-c", "12", device).stdout == "what is kept"
     assert not has(first, volume)
 
+    before = booted(second)
     second.run("systemctl", "reboot", check=False)
-    eventually(lambda: "up" if has(second, volume) else "down", "up", 60)
+    eventually(lambda: booted(second) not in ("", before), True, 60)
+    eventually(lambda: has(second, volume), True, 60)
     assert second.run("head", "-c", "12", device).stdout == "what is kept"
 
     ec2.modify_volume(VolumeId=volume, Size=2)

@@ -81,10 +81,10 @@ def test_a_lab_stack_trusts_the_packages_of_its_own_lab(tmp_path: Path, monkeypa
         config = yaml.safe_load(lab_stack.prepare(stack).read_text())["config"]
         return config.get("antmedia:database", {}).get("packageSource", {})
 
-    assert "key" not in source("lab"), "a lab without packages of its own has no key to give"
+    assert "key" not in source("lab-cluster"), "a lab without packages of its own has no key to give"
     (tmp_path / "lab/packages.asc").write_text("the lab's key")
-    assert source("lab")["key"] == "the lab's key"
-    assert source("lab")["url"] == "http://packages.lab.test"
+    assert source("lab-cluster")["key"] == "the lab's key"
+    assert source("lab-cluster")["url"] == "http://packages.lab.test"
     assert source("lab-ams") == {}, "a stack that names no source is given none"
 
 
