@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 STACK ?= lab
+BASE ?= main
 FILE ?= haproxy.cfg
 ARGS ?=
 PYTHON := .venv/bin/python
@@ -50,6 +51,10 @@ new-stack: tools ## a stack file of your own with new keys and passwords (STACK=
 render: ## a host's file as the stack file makes it (STACK=prod FILE=haproxy.cfg)
 	@$(PYTHON) -m tools.render $(STACK) $(FILE)
 
+.PHONY: review
+review: tools ## what the working tree would change, and whom that interrupts (STACK=prod BASE=main)
+	@$(PYTHON) -m tools.review $(STACK) --base "$(BASE)" $(ARGS)
+
 .PHONY: test test-unit test-config test-graph test-engine test-lab
 test: machine-for-tests tools ## every test
 	@python3 tools/toolchain.py test
@@ -65,15 +70,20 @@ test-engine: machine tools ## the real engine before the emulated EC2 API
 test-lab: machine-for-tests tools ## real hosts
 	@$(PYTEST) tests/lab $(ARGS)
 
+.PHONY: docs
+docs: tools ## docs/settings.md and stacks/schema.json, made from cluster/settings.py
+	@$(PYTHON) -m tools.docs
+
 .PHONY: check
-check: tools ## ruff, mypy, shellcheck
+check: tools ## ruff, mypy, shellcheck, stale generated docs
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy .
+	@$(PYTHON) -m tools.docs --check
 	@grep -lIE '^#!.*\b(ba)?sh$$' $$(git ls-files -- ':!*.j2' ':!*.py') | xargs --no-run-if-empty .venv/bin/shellcheck -x
 
 .PHONY: bench-lb bench-deploy
 bench-lb: machine tools ## our HAProxy configuration against the how-to's, a bare one and none
 	@$(PYTHON) -m tools.bench_lb $(ARGS)
-bench-deploy: machine tools ## how long deployments take, and how much memory the lab
+bench-deploy: machine tools ## how long deployments take, against terraform's, and how much memory the lab
 	@$(PYTHON) -m tools.bench_deploy $(ARGS)

@@ -6,22 +6,26 @@ import pulumi
 
 from cluster.plan import plan
 from cluster.render import haproxy_cfg
+from cluster.rollout import rollout
+from components import sdk_debug
 from components.certificate_store import CertificateStore, CertificateStoreArgs
 from components.config import load_settings
 from components.database import Database, DatabaseArgs
 from components.dns import Dns, DnsArgs
 from components.firewall import Firewall, FirewallArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs, LoadBalancerHost, LoadBalancerHostArgs
-from components.media import MediaNodes, MediaNodesArgs
+from components.media import MediaNodes, MediaNodesArgs, present_addresses
 from components.network import Network, NetworkArgs, availability_zones
 from components.outputs import stack_outputs
 
+sdk_debug.leave_out()
 settings = load_settings()
 cluster = plan(settings, project=pulumi.get_project(), stack=pulumi.get_stack())
 # Here, since a load balancer that cannot be is refused before anything is registered.
 haproxy_config = haproxy_cfg(cluster)
 
 zone_names = availability_zones(len(cluster.zones))
+order = rollout(cluster, present_addresses(cluster))
 
 network = Network("network", NetworkArgs(plan=cluster, zone_names=zone_names))
 firewall = Firewall("firewall", FirewallArgs(plan=cluster, vpc_id=network.vpc_id))
@@ -40,7 +44,8 @@ entrance = LoadBalancerHost(
     ),
     pulumi.ResourceOptions(depends_on=[network, firewall]),
 )
-reachable: list[pulumi.Resource] = [entrance.reachable]
+database_ready: list[pulumi.Resource] = []
+database = None
 if cluster.database:
     database = Database(
         "database",
@@ -55,19 +60,22 @@ if cluster.database:
         ),
         pulumi.ResourceOptions(depends_on=[network, firewall]),
     )
-    reachable.append(database.ready)
+    database_ready.append(database.ready)
 media = MediaNodes(
     "media",
     MediaNodesArgs(
         plan=cluster,
         subnet_ids=network.subnet_ids,
         security_group_ids=firewall.group_ids,
+        balancer=entrance.remote,
         through=entrance.address,
-        reachable=reachable,
+        entrance=entrance.reachable,
+        address=dns.elastic_ip,
+        reachable=database_ready,
     ),
     pulumi.ResourceOptions(depends_on=[network, firewall]),
 )
-LoadBalancer(
+balancer = LoadBalancer(
     "load-balancer",
     LoadBalancerArgs(
         plan=cluster,
@@ -75,9 +83,22 @@ LoadBalancer(
         host=entrance,
         dns=dns,
         certificate_store=store,
-        media=media,
     ),
 )
+
+for node in order.new:
+    media.prepare(node)
+configured = balancer.configure(media.claimed)
+for node in order.present:
+    before = order.predecessors.get(node.name)
+    media.prepare(node, after=[media.serving[before]] if before else [entrance.reachable])
+    media.join(node, configured)
+for node in order.new:
+    media.join(node, configured)
+media.finish()
+if database:
+    database.retire(list(media.serving.values()))
+balancer.prove(media)
 
 for name, value in stack_outputs(cluster, dns.address, media.public_addresses).items():
     pulumi.export(name, value)

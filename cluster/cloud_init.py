@@ -23,7 +23,7 @@ def cloud_config(ssh: Ssh) -> dict[str, Any]:
                 "shell": "/bin/bash",
                 "sudo": "ALL=(ALL) NOPASSWD:ALL",
                 "lock_passwd": True,
-                "ssh_authorized_keys": [ssh.public_key],
+                "ssh_authorized_keys": list(ssh.authorized_keys),
             }
         ],
         "disable_root": True,

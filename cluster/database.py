@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from cluster.plan import ClusterPlan
@@ -41,13 +42,27 @@ def uri(plan: ClusterPlan) -> str | None:
     login = plan.settings.database_login
     match plan.settings.database_mode:
         case DatabaseMode.MANAGED:
-            assert plan.database and login.password
-            return f"mongodb://{login.user}:{login.password.get_secret_value()}@{plan.database.address}:{PORT}"
+            assert plan.database
+            user, password = account(plan.settings)
+            return f"mongodb://{user}:{password}@{plan.database.address}:{PORT}"
         case DatabaseMode.EXTERNAL:
             assert login.uri
             return login.uri.get_secret_value()
         case DatabaseMode.NONE:
             return None
+
+
+def account(settings: Settings) -> tuple[str, str]:
+    """Name and password of the media nodes' account."""
+    login = settings.database_login
+    assert login.password
+    password = login.password.get_secret_value()
+    return account_name(login.user, password), password
+
+
+def account_name(user: str, password: str) -> str:
+    """Each password has an account of its own, so that nodes go from one to the next in turn, and none is refused."""
+    return f"{user}-{hashlib.sha256(password.encode()).hexdigest()[:8]}"
 
 
 def external_ports(settings: Settings) -> list[int]:

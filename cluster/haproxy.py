@@ -67,10 +67,19 @@ MASTER_SOCKET: Final = "/run/haproxy-master.sock"
 PUT: Final = "/usr/local/sbin/antmedia-haproxy-put"
 """Replaces one of HAProxy's files and has it used: templates/haproxy/put.sh.j2."""
 
+NODE: Final = "/usr/local/sbin/antmedia-node"
+"""Takes a media node out, and back: templates/haproxy/node.py."""
+
+LOCK: Final = "/run/lock/antmedia-haproxy.lock"
+"""Held by both while they change something."""
+
 CERTIFICATE_PROGRAM: Final = "/usr/local/sbin/antmedia-certificate"
 """Gets and renews the certificate: templates/certbot/certificate.sh.j2."""
 
 CERTIFICATE_STATE: Final = "/var/lib/antmedia-certificate"
+
+HEALTH_POOL: Final = "nodes"
+"""The pool with every media node and the health checks that all pools go by."""
 
 STATS_PATH: Final = "/haproxy_stats"
 HEALTH_PATH: Final = "/rest/v2/liveness"
@@ -307,7 +316,7 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
         rtmp_port=firewall.RTMP,
         rtmps_port=firewall.RTMPS if plan.serves_tls else None,
         stats_port=firewall.STATS,
-        nodes=Pool("nodes", servers(plan.media), sticky=settings.stickiness),
+        nodes=Pool(HEALTH_POOL, servers(plan.media), sticky=settings.stickiness),
         pools=(
             *(Pool(name, held, sticky=settings.stickiness) for name, held in by_role.items()),
             Pool("whip", by_role["origins"], Balance.RESOURCE),
@@ -315,7 +324,7 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
         ),
         rtmp=Pool("rtmp", servers(plan.origins, plan.edges, firewall.RTMP)),
         routes=tuple(_routes(settings.publish_name, settings.play_name, clustered=plan.forms_cluster)),
-        default_pool="nodes",
+        default_pool=HEALTH_POOL,
     )
 
 

@@ -86,15 +86,18 @@ class ClusterPlan:
         """The application that viewers are sent to."""
         return self.settings.media.apps[0]
 
+    @property
+    def stack_tags(self) -> dict[str, str]:
+        """What every object of the stack has, and no other object."""
+        return {"Project": self.project, "Stack": self.stack, "ManagedBy": "pulumi"}
+
     def tags(self, role: str, node: str) -> dict[str, str]:
         """The tags of one object: `role` says what it serves (`network` where it serves all), `node` names it."""
         return {
             "Name": f"{self.project}-{self.stack}-{node}",
-            "Project": self.project,
-            "Stack": self.stack,
             "Role": role,
             "Node": node,
-            "ManagedBy": "pulumi",
+            **self.stack_tags,
         }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import jinja2
 
 from cluster import addressing, capacity, database, firewall, haproxy
+from cluster.cloud_init import LOGIN_USER
 from cluster.plan import ClusterPlan, Node
 from cluster.settings import Settings
 
@@ -20,6 +21,7 @@ _MEDIA: Final = {
     "rest": f"http://127.0.0.1:{firewall.AMS_HTTP}/rest/v2",
     "patience_seconds": 300,
     "login_pause_seconds": 10,
+    "licence_patience_seconds": 60,
     "most_nodes": 2 * addressing.MAX_NODES_PER_ROLE,
 }
 """What the scripts for media nodes know of Ant Media Server."""
@@ -51,8 +53,13 @@ def haproxy_cfg(plan: ClusterPlan) -> str:
 
 
 def host_ready() -> str:
-    """Script: wait until cloud-init has finished."""
-    return _render("host/ready.sh.j2")
+    """Script: wait until cloud-init has finished; main reads the public keys that may log in, one a line."""
+    return _render("host/ready.sh.j2", user=LOGIN_USER)
+
+
+def authorized_keys(settings: Settings) -> str:
+    """What `host_ready` reads."""
+    return "".join(f"{key}\n" for key in settings.ssh.authorized_keys)
 
 
 def haproxy_install() -> str:
@@ -100,9 +107,37 @@ def media_joined(node: Node) -> str:
     return _render("media/joined.sh.j2", **_MEDIA, address=node.address)
 
 
+def media_licence() -> str:
+    """Script: what the licence service says; main reads three lines, e-mail address, password and licence key."""
+    return _render("media/licence.sh.j2", **_MEDIA)
+
+
 def haproxy_configure() -> str:
     """Script: the haproxy.cfg that main reads, checked, moved into place, reloaded, rolled back if it fails."""
     return _render("haproxy/configure.sh.j2", paths=haproxy)
+
+
+def node_drain(node: Node, minutes: int) -> str:
+    """Script for the load balancer: no new session goes to a node, and those that it has end, or are cut in the end."""
+    return _render("haproxy/node.sh.j2", paths=haproxy, what="drain", node=node.name, patience=minutes)
+
+
+def node_serve(node: Node) -> str:
+    """Script for the load balancer: a node takes sessions again, once it answers its health check."""
+    return _render(
+        "haproxy/node.sh.j2", paths=haproxy, what="serve", node=node.name, patience=_MEDIA["patience_seconds"]
+    )
+
+
+def node_forget(node: Node) -> str:
+    """Script for the load balancer: the cluster's list loses a node that is gone; main reads e-mail and password."""
+    return _render(
+        "media/forget.sh.j2",
+        **{**_MEDIA, "rest": f"http://$peer:{firewall.AMS_HTTP}/rest/v2"},
+        paths=haproxy,
+        node=node,
+        pool=haproxy.HEALTH_POOL,
+    )
 
 
 def haproxy_verify(plan: ClusterPlan) -> str:
@@ -134,7 +169,12 @@ def database_configure() -> str:
 
 def database_accounts() -> str:
     """Script: the accounts; main reads two lines, name and password of the media nodes' one."""
-    return _render("mongodb/accounts.sh.j2", paths=database)
+    return _render("mongodb/accounts.sh.j2", paths=database, what="provide")
+
+
+def database_retire() -> str:
+    """Script: the media nodes' accounts before this one go; main reads the same two lines."""
+    return _render("mongodb/accounts.sh.j2", paths=database, what="retire")
 
 
 def database_backup() -> str:
@@ -168,11 +208,16 @@ HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "server.sh": media_server,
     "administrator.sh": lambda _: first_administrator(),
     "joined.sh": lambda plan: media_joined(plan.media[0]),
+    "licence.sh": lambda _: media_licence(),
+    "drain.sh": lambda plan: node_drain(plan.media[0], plan.settings.media.drain_minutes),
+    "serve.sh": lambda plan: node_serve(plan.media[0]),
+    "forget.sh": lambda plan: node_forget(plan.media[0]),
     "configure.sh": lambda _: haproxy_configure(),
     "database-volume.sh": lambda _: database_volume(),
     "database-install.sh": lambda plan: database_install(plan.settings),
     "database-configure.sh": lambda _: database_configure(),
     "database-accounts.sh": lambda _: database_accounts(),
+    "database-retire.sh": lambda _: database_retire(),
     "database-backup.sh": lambda _: database_backup(),
     "database-verify.sh": lambda _: database_verify(),
 }

@@ -1,6 +1,7 @@
 """The only description of the configuration: every key of `antmedia:`, its default, its limits, its messages.
 
 `load` turns the values of a stack file into frozen `Settings`, or raises one `SettingsError` that lists every mistake.
+The docstring under a key is its sentence in docs/settings.md and in stacks/schema.json, which `make docs` writes.
 """
 
 from __future__ import annotations
@@ -8,92 +9,88 @@ from __future__ import annotations
 import difflib
 import enum
 import ipaddress
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.alias_generators import to_camel
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError, WithJsonSchema
 
-from cluster import addressing, capacity, certificates, keys, package_sources
+from cluster import addressing, capacity, certificates, keys, mistakes, package_sources
 from cluster.instance_types import INSTANCE_TYPES, MEDIA_MINIMUM
 from cluster.instance_types import InstanceType as Figures
-
-NAMESPACE: Final = "antmedia"
-SECRET: Final = "[secret]"
-
-
-class Guide:
-    """What a person needs to know of one key when it is wrong: what it may hold, and how to put it right."""
-
-    def __init__(self, may_hold: str, remedy: str) -> None:
-        self.may_hold = may_hold
-        self.remedy = remedy
+from cluster.mistakes import NAMESPACE as NAMESPACE
+from cluster.mistakes import SECRET, Filled, Guide, Matches, NearMissError, Section, missing
+from cluster.mistakes import Mistake as Mistake
+from cluster.mistakes import SettingsError as SettingsError
 
 
-class Section(BaseModel):
-    """A group of keys: frozen, camelCase in the stack file, unknown keys refused, no silent conversions."""
+def _network(text: str, fault: Callable[[ipaddress.IPv4Network], str | None], prefix: int) -> str:
+    """An IPv4 network in which `fault` finds none; an address alone may have meant a network of that prefix length."""
+    try:
+        held = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("not a network") from None
+    if isinstance(held, ipaddress.IPv6Network):
+        raise NearMissError("give an IPv4 network: there is no IPv6 yet")
+    alone = ipaddress.IPv4Network(f"{text.partition('/')[0]}/{prefix}", strict=False)
+    if str(held) != text and (good := [str(near) for near in _each(held, alone, text) if not fault(near)]):
+        raise NearMissError(f"did you mean {' or '.join(good)}?")
+    if found := fault(held):
+        raise NearMissError(found)
+    return text
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        alias_generator=to_camel,
-        validate_by_name=True,
-        hide_input_in_errors=True,
-    )
 
-
-def _network(text: str) -> str:
-    network = ipaddress.IPv4Network(text)  # raises on host bits and on anything but IPv4
-    if "/" not in text:
-        raise ValueError("no prefix length")
-    return str(network)
+def _each(held: ipaddress.IPv4Network, alone: ipaddress.IPv4Network, text: str) -> list[ipaddress.IPv4Network]:
+    return list(dict.fromkeys([held, alone])) if "/" in text else [alone]
 
 
 def _vpc_cidr(text: str) -> str:
-    network = ipaddress.IPv4Network(_network(text))
     widest, narrowest = addressing.VPC_PREFIX_LENGTHS
-    if not widest <= network.prefixlen <= narrowest:
-        raise ValueError("wrong size")
-    if not any(network.subnet_of(block) for block in addressing.PRIVATE_BLOCKS):
-        raise ValueError("not private")
-    return str(network)
+
+    def fault(network: ipaddress.IPv4Network) -> str | None:
+        if not _private(network):
+            return "choose one within 10.0.0.0/8, 172.16.0.0/12 (172.16 to 172.31) or 192.168.0.0/16"
+        if network.prefixlen < widest:
+            return f"choose a /{widest} or a smaller one: AWS makes no larger VPC"
+        if network.prefixlen > narrowest:
+            return f"choose a /{narrowest} or a larger one: every zone takes a /{addressing.SUBNET_PREFIX_LENGTH} of it"
+        return None
+
+    return _network(text, fault, widest)
 
 
 def _admin_cidr(text: str) -> str:
-    network = ipaddress.IPv4Network(_network(text))
-    if network.prefixlen < ADMIN_SHORTEST_PREFIX:
-        raise ValueError("too wide")
-    return str(network)
+    def fault(network: ipaddress.IPv4Network) -> str | None:
+        if network.prefixlen < ADMIN_SHORTEST_PREFIX:
+            return "name the addresses that administer the cluster; the whole internet (0.0.0.0/0) is refused"
+        return None
+
+    return _network(text, fault, 32)
+
+
+def _private(network: ipaddress.IPv4Network) -> bool:
+    return any(network.subnet_of(block) for block in addressing.PRIVATE_BLOCKS)
+
+
+# Names of hosts: RFC 1123, section 2.1; at least two labels, the last one not a number; in small letters.
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = rf"(?=.{{1,253}}$)({_LABEL}\.)+(?!\d+$){_LABEL}"
 
 
 def _domain(text: str) -> str:
-    # Names of hosts: RFC 1123, section 2.1; at least two labels, the last one not a number; in small letters.
-    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-    if len(text) > 253 or not re.fullmatch(rf"({label}\.)+(?!\d+$){label}", text):
-        raise ValueError("not a domain")
-    return text
-
-
-def _email(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]+", text):
-        raise ValueError("not an address")
-    return text
-
-
-def _matches(pattern: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError("does not match")
+    if re.fullmatch(_DOMAIN, text):
         return text
-
-    return AfterValidator(check)
+    if text.startswith("*."):
+        raise NearMissError("name each host by itself: a name with * is nobody's address")
+    name = re.sub(r"^[a-z]+://|[/:?#].*$", "", text.strip().lower()).rstrip(".")
+    try:
+        name = name.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError("not a domain") from None
+    if re.fullmatch(_DOMAIN, name):
+        raise NearMissError(f"did you mean {name}?")
+    raise ValueError("not a domain")
 
 
 def _private_key(secret: SecretStr) -> SecretStr:
@@ -137,6 +134,28 @@ def _armored_key(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+_TYPE_NAME: Final = r"[a-z0-9-]{2,20}\.[a-z0-9-]{4,20}"
+
+
+def _instance_type(name: str) -> str:
+    # AWS's naming: after the generation's number, g is for Graviton; a1 came before that rule.
+    if re.match(r"[a-z]+\d+g[a-z]*\.|a1\.", name):
+        raise NearMissError(f"choose an x86-64 type, which the images are made for: {name} is an Arm one")
+    if not re.fullmatch(_TYPE_NAME, name):
+        if near := _near_type(name):
+            raise NearMissError(f"did you mean {near}?")
+        raise ValueError("not a type")
+    return name
+
+
+def _near_type(name: str) -> str | None:
+    return next(iter(difflib.get_close_matches(name.lower(), INSTANCE_TYPES, n=1, cutoff=0.8)), None)
+
+
+_EMAIL: Final = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]+"
+_CIDR: Final = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}([.][0-9]{1,3}){3}/[0-9]{1,2}$"})
+"""As much as an editor can tell."""
+
 _HOSTS: Final = r"(?P<hosts>[A-Za-z0-9.-]+(:\d+)?(,[A-Za-z0-9.-]+(:\d+)?)*)"
 MONGODB_URI: Final = re.compile(
     rf"mongodb(?P<srv>\+srv)?://[^\s:@/?#'\"\\]+:[^\s:@/?#'\"\\]+@{_HOSTS}(/[^\s/?#'\"\\]*(\?[^\s#'\"\\]*)?)?"
@@ -148,21 +167,21 @@ ADMIN_SHORTEST_PREFIX: Final = 8
 
 _AMI_ID: Final = r"ami-([0-9a-f]{8}|[0-9a-f]{17})"
 
-_TYPE_NAME: Final = r"[a-z0-9-]{2,20}\.[a-z0-9-]{4,20}"
 _TYPES: Final = ", ".join(sorted(INSTANCE_TYPES))
 DEBIAN_AMI: Final = "debian-13-amd64-20251117-2299"
 
 InstanceType = Annotated[
     str,
-    _matches(_TYPE_NAME),
+    AfterValidator(_instance_type),
+    WithJsonSchema({"type": "string", "pattern": f"^{_TYPE_NAME}$"}),
     Guide(
-        f"an EC2 instance type: {_TYPES}, or one of instanceTypes",
-        "choose one of them, or give the figures of another one under instanceTypes",
+        "an EC2 instance type that the program knows, such as t3.small or c6i.xlarge, or one of instanceTypes",
+        "choose one of cluster/instance_types.py, or give the figures of another one under instanceTypes",
     ),
 ]
 DebianAmi = Annotated[
     str,
-    _matches(rf"{_AMI_ID}|debian-13-amd64-\d{{8}}-\d+"),
+    Matches(rf"{_AMI_ID}|debian-13-amd64-\d{{8}}-\d+"),
     Guide(
         "the id of a Debian 13 image (ami-…) or the exact name of one of Debian's own, "
         "such as debian-13-amd64-20251117-2299",
@@ -171,23 +190,35 @@ DebianAmi = Annotated[
         "--query 'sort_by(Images,&CreationDate)[-1].Name'",
     ),
 ]
-VolumeGb = Annotated[
-    int,
-    Field(ge=8, le=16384),
-    Guide("a whole number of GiB from 8 to 16384 (gp3 volumes)", "write a number without quotes"),
-]
+VolumeGb = Annotated[int, Field(ge=8, le=16384), Guide(unit="GiB")]
 NodeCount = Annotated[
     int,
     Field(ge=1, le=addressing.MAX_NODES_PER_ROLE),
-    Guide(f"a whole number from 1 to {addressing.MAX_NODES_PER_ROLE}", "write a number without quotes; at least 1"),
+    Guide(
+        remedy="choose how many: a cluster has at least one origin and one edge; a single node is edition community",
+        unit="nodes",
+    ),
 ]
 PrivateKey = Annotated[
     SecretStr,
     AfterValidator(_private_key),
     Guide(
         "an unencrypted ed25519 private key in OpenSSH format, as a secret",
-        "let `make new-stack STACK=…` make it",
+        "let `make new-stack STACK=…` make it; remove a wrong one first",
     ),
+]
+Password = Annotated[
+    SecretStr,
+    AfterValidator(_password),
+    Guide(
+        "12 to 128 printable ASCII characters without spaces, as a secret",
+        "let `make new-stack STACK=…` make it; remove a wrong one first",
+    ),
+]
+LoginName = Annotated[
+    str,
+    Matches(r"[a-z][a-z0-9_-]{0,31}"),
+    Guide("a login name: small letters, digits, - and _, at most 32, a letter first", "leave the key out"),
 ]
 
 
@@ -203,8 +234,9 @@ class TlsMode(enum.StrEnum):
 DomainName = Annotated[
     str,
     AfterValidator(_domain),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DOMAIN}$"}),
     Guide(
-        "a domain name in small letters, such as live.example.com",
+        "a domain name of small letters, digits and hyphens, such as live.example.com",
         "give the name that viewers will use, without https:// and without a port",
     ),
 ]
@@ -214,54 +246,54 @@ _PEM_REMEDY = "set it with: tools/pulumi config set --secret --path 'antmedia:tl
 class Tls(Section):
     """How the public names get their certificate."""
 
-    mode: Annotated[
-        Annotated[TlsMode, Field(strict=False)],
-        Guide(
-            "letsencrypt, provided, self-signed or none",
-            "letsencrypt fetches and renews a certificate; provided takes yours; self-signed makes browsers warn; "
-            "none serves in the clear",
-        ),
-    ] = TlsMode.LETSENCRYPT
+    mode: Annotated[TlsMode, Field(strict=False)] = TlsMode.LETSENCRYPT
+    """`letsencrypt` fetches and renews a certificate; `provided` takes yours; `self-signed` makes browsers warn; `none`
+    serves in the clear."""
     email: Annotated[
-        str | None,
-        AfterValidator(lambda text: None if text is None else _email(text)),
+        Annotated[str, Matches(_EMAIL)] | None,
         Guide("an e-mail address, or nothing", "give the address that the certificate authority may write to"),
     ] = None
+    """Where the certificate authority may write to."""
     extra_names: Annotated[
         tuple[DomainName, ...],
         Field(max_length=20, strict=False),
         Guide("a list of at most 20 further domain names for the certificate", "write them as a list"),
     ] = ()
+    """Further names that the cluster is reached by: the certificate has them, and so has `dns.zone`."""
     acme_directory: Annotated[
         str,
-        _matches(r"https://[a-z0-9.-]+(:\d+)?/[A-Za-z0-9._~/%-]*"),
+        Matches(r"https://[a-z0-9.-]+(:\d+)?/[A-Za-z0-9._~/%-]*"),
         Guide(
             "the https:// address of an ACME directory",
             "leave the key out for Let's Encrypt; its staging directory is "
             "https://acme-staging-v02.api.letsencrypt.org/directory",
         ),
     ] = "https://acme-v02.api.letsencrypt.org/directory"
+    """The certificate authority that `letsencrypt` asks."""
     chain: Annotated[
         SecretStr | None,
         Guide("the certificate and its issuers in PEM format, as a secret", _PEM_REMEDY.format("chain")),
     ] = None
+    """Your certificate with `provided`, the server's own first."""
     key: Annotated[
         SecretStr | None,
         Guide("the certificate's unencrypted private key in PEM format, as a secret", _PEM_REMEDY.format("key")),
     ] = None
+    """The private key of your certificate with `provided`."""
 
 
 class Dns(Section):
     """Names in Route 53."""
 
     zone: Annotated[
-        str | None,
-        AfterValidator(lambda text: None if text is None else _domain(text)),
+        DomainName | None,
         Guide(
             "the name of a public Route 53 zone of this AWS account, such as example.com",
-            "name the zone that the domain is in, or leave the key out and set the records yourself",
+            "give the zone's name, not its id; or leave the key out and set the records yourself",
         ),
     ] = None
+    """The zone in which the program keeps an A record for every public name; left out, the output `dnsRecordToSet` says
+    which to set."""
 
 
 class Network(Section):
@@ -270,19 +302,22 @@ class Network(Section):
     cidr: Annotated[
         str,
         AfterValidator(_vpc_cidr),
+        _CIDR,
         Guide(
             "a private IPv4 network in CIDR notation from /16 to /20, without host bits, such as 172.30.0.0/16",
-            "give the network address of a block of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 that is large enough",
+            "write a network's first address, a slash and its length",
         ),
     ] = "172.30.0.0/16"
+    """The VPC's addresses; every zone gets a /24 of them."""
     zones: Annotated[
         int,
         Field(ge=1, le=addressing.MAX_ZONES),
         Guide(
-            f"a whole number of availability zones from 1 to {addressing.MAX_ZONES}",
-            "choose how many zones to spread over; changing it later replaces nodes",
+            remedy="choose how many zones to spread over; no region has more than 6, most have 3",
+            unit="availability zones",
         ),
     ] = 2
+    """How many availability zones the nodes are spread over; changing it later replaces nodes."""
 
 
 class Edition(enum.StrEnum):
@@ -296,23 +331,30 @@ class MediaGroup(Section):
     """Media nodes of one role."""
 
     count: NodeCount = 1
+    """How many there are."""
     instance_type: InstanceType = "c6i.xlarge"
+    """Their EC2 instance type; another one replaces them, in turn."""
     volume_gb: VolumeGb = 30
+    """The size of each node's disk."""
+
+
+class MaxUnavailable(Section):
+    """How many nodes of a role may be away at once while all of them are replaced."""
+
+    origins: Annotated[int, Field(ge=1, le=addressing.MAX_NODES_PER_ROLE), Guide(unit="origins")] = 1
+    """Origins replaced at a time; publishers have only the others meanwhile."""
+    edges: Annotated[int | None, Field(ge=1, le=addressing.MAX_NODES_PER_ROLE), Guide(unit="edges")] = None
+    """Edges replaced at a time; left out, a quarter of them."""
 
 
 class Media(Section):
     """The Ant Media Server nodes."""
 
-    edition: Annotated[
-        Annotated[Edition, Field(strict=False)],
-        Guide(
-            "enterprise or community",
-            "Enterprise has WebRTC at scale and can be a cluster; Community is one node, an origin without edges",
-        ),
-    ] = Edition.ENTERPRISE
+    edition: Annotated[Edition, Field(strict=False)] = Edition.ENTERPRISE
+    """Enterprise has WebRTC at scale and can be a cluster; Community is one node, an origin without edges."""
     ami: Annotated[
         str,
-        _matches(rf"{_AMI_ID}|AntMedia-[A-Za-z0-9()._/-]{{1,120}}"),
+        Matches(rf"{_AMI_ID}|AntMedia-[A-Za-z0-9()._/-]{{1,120}}"),
         Guide(
             "the id of an Ant Media Server image in the stack's region (ami- and 8 or 17 hexadecimal digits), or the "
             "exact name of one of Ant Media's own, which begins with AntMedia-",
@@ -321,25 +363,26 @@ class Media(Section):
             "--query 'sort_by(Images,&CreationDate)[-1].[ImageId,Name]'",
         ),
     ]
-    origins: Annotated[
-        MediaGroup, Guide("the keys count, instanceType and volumeGb", "indent these keys under origins")
-    ] = MediaGroup()
-    allow_below_minimum: Annotated[
-        bool,
-        Guide("true or false", "leave the key out; true lets nodes be smaller than Ant Media Server asks for"),
-    ] = False
-    edges: Annotated[
-        MediaGroup, Guide("the keys count, instanceType and volumeGb", "indent these keys under edges")
-    ] = MediaGroup()
+    """The image that every media node starts from; another one replaces them, in turn."""
+    origins: MediaGroup = MediaGroup()
+    """The nodes that take streams."""
+    allow_below_minimum: bool = False
+    """Lets nodes be smaller than Ant Media Server asks for."""
+    edges: MediaGroup = MediaGroup()
+    """The nodes that play streams, and stand in for origins."""
     apps: Annotated[
-        tuple[Annotated[str, _matches(r"(?!rest$)[A-Za-z][A-Za-z0-9_-]{0,62}")], ...],
+        tuple[Annotated[str, Matches(r"(?!rest$)[A-Za-z][A-Za-z0-9_-]{0,62}")], ...],
         Field(min_length=1, max_length=50, strict=False),
         Guide(
-            "a list of names of applications: letters, digits, - and _; viewers may use no others, and are sent to the "
-            "first one",
+            "a list of names of applications: letters, digits, - and _, a letter first; not rest, which is Ant Media "
+            "Server's own",
             "list at least one application that the image has, such as LiveApp",
         ),
     ] = ("LiveApp",)
+    """The applications that viewers may use; they are sent to the first one."""
+    drain_minutes: Annotated[int, Field(ge=1, le=1440), Guide(unit="minutes")] = 30
+    """How long a node that is to go waits for its viewers and publishers to end; then they are cut."""
+    max_unavailable: MaxUnavailable = MaxUnavailable()
 
     @property
     def edge_group(self) -> MediaGroup | None:
@@ -350,31 +393,16 @@ class Media(Section):
 class Timeouts(Section):
     """How long HAProxy waits, and for what."""
 
-    connect_seconds: Annotated[
-        int,
-        Field(ge=1, le=60),
-        Guide("a whole number of seconds from 1 to 60", "write a number without quotes"),
-    ] = 5
-    request_seconds: Annotated[
-        int,
-        Field(ge=1, le=60),
-        Guide("a whole number of seconds from 1 to 60", "write a number without quotes"),
-    ] = 10
-    idle_seconds: Annotated[
-        int,
-        Field(ge=10, le=3600),
-        Guide("a whole number of seconds from 10 to 3600", "write a number without quotes"),
-    ] = 60
-    tunnel_minutes: Annotated[
-        int,
-        Field(ge=1, le=1440),
-        Guide("a whole number of minutes from 1 to 1440", "write a number without quotes"),
-    ] = 120
-    drain_minutes: Annotated[
-        int,
-        Field(ge=1, le=1440),
-        Guide("a whole number of minutes from 1 to 1440", "write a number without quotes"),
-    ] = 720
+    connect_seconds: Annotated[int, Field(ge=1, le=60), Guide(unit="seconds")] = 5
+    """How long a node may take to accept a connection."""
+    request_seconds: Annotated[int, Field(ge=1, le=60), Guide(unit="seconds")] = 10
+    """How long a client may take to send the head of its request."""
+    idle_seconds: Annotated[int, Field(ge=10, le=3600), Guide(unit="seconds")] = 60
+    """HTTP: without a byte for so long, a request ends."""
+    tunnel_minutes: Annotated[int, Field(ge=1, le=1440), Guide(unit="minutes")] = 120
+    """WebSocket and RTMP: silent for so long, a connection ends."""
+    drain_minutes: Annotated[int, Field(ge=1, le=1440), Guide(unit="minutes")] = 720
+    """After a reload, how long old connections may go on."""
 
 
 class ClearHttp(enum.StrEnum):
@@ -387,66 +415,64 @@ class ClearHttp(enum.StrEnum):
 class Limits(Section):
     """What one client address may do. Many viewers may share one: an office, a mobile network."""
 
-    connections: Annotated[
-        int,
-        Field(ge=10, le=1_000_000),
-        Guide("a whole number from 10 to 1000000: connections of one address at the same time", "leave the key out"),
-    ] = 2000
-    new_connections_per_second: Annotated[
-        int,
-        Field(ge=1, le=100_000),
-        Guide("a whole number from 1 to 100000: over 10 seconds, for one address", "leave the key out"),
-    ] = 200
-    requests_per_second: Annotated[
-        int,
-        Field(ge=1, le=100_000),
-        Guide("a whole number from 1 to 100000: over 10 seconds, for one address", "leave the key out"),
-    ] = 500
+    connections: Annotated[int, Field(ge=10, le=1_000_000), Guide(unit="connections")] = 2000
+    """Connections of one address at the same time."""
+    new_connections_per_second: Annotated[int, Field(ge=1, le=100_000), Guide(unit="connections per second")] = 200
+    """New connections of one address, over 10 seconds."""
+    requests_per_second: Annotated[int, Field(ge=1, le=100_000), Guide(unit="requests per second")] = 500
+    """Requests of one address, over 10 seconds."""
 
 
 class LoadBalancer(Section):
     """The HAProxy instance."""
 
+    count: Annotated[
+        int,
+        Field(ge=1, le=1),
+        Guide(
+            "1: more than one load balancer is not possible yet",
+            "leave the key out; a larger instanceType carries more connections",
+            unit="hosts",
+        ),
+    ] = 1
+    """How many load balancers there are."""
     ami: DebianAmi = DEBIAN_AMI
+    """The image that it starts from."""
     instance_type: InstanceType = "c6i.large"
+    """Its EC2 instance type: the memory bounds the connections."""
     volume_gb: VolumeGb = 20
+    """The size of its disk."""
     max_connections: Annotated[
         int | None,
         Field(ge=1000, le=1_000_000),
         Guide(
-            "a whole number from 1000 to 1000000, or nothing: then it is derived from the instance's memory",
+            "a whole number of connections from 1000 to 1000000, or nothing: then it is derived from the instance's "
+            "memory",
             "leave the key out",
+            unit="connections",
         ),
     ] = None
-    clear_http: Annotated[
-        Annotated[ClearHttp, Field(strict=False)],
-        Guide("redirect or serve", "redirect sends everybody to HTTPS; serve is for players that cannot do TLS"),
-    ] = ClearHttp.REDIRECT
-    stickiness: Annotated[
-        bool,
-        Guide("true or false", "leave the key out: without stickiness logins and HLS viewer counts go wrong"),
-    ] = True
+    """How many connections of viewers and publishers it carries at once; further ones wait."""
+    clear_http: Annotated[ClearHttp, Field(strict=False)] = ClearHttp.REDIRECT
+    """`redirect` sends everybody to HTTPS; `serve` is for players that cannot do TLS."""
+    stickiness: bool = True
+    """Keeps a viewer's or an administrator's session on its node: without it logins and HLS viewer counts go wrong."""
     limits: Annotated[
         Limits | None,
-        BeforeValidator(lambda value: None if value is False else value),
-        Guide(
-            "the keys connections, newConnectionsPerSecond and requestsPerSecond, or false for no limits",
-            "indent these keys under limits, or write limits: false",
-        ),
+        Filled(off=False),
+        Guide("false for no limits", "indent these keys under limits, or write limits: false"),
     ] = Limits()
+    """What one client address may do, administrators' excepted. Many viewers may share one: an office, a mobile
+    network."""
     publish_name: Annotated[
         DomainName | None, Guide("a domain name of its own for publishers, or nothing", "leave the key out")
     ] = None
+    """A name that leads publishers to origins."""
     play_name: Annotated[
         DomainName | None, Guide("a domain name of its own for players, or nothing", "leave the key out")
     ] = None
-    timeouts: Annotated[
-        Timeouts,
-        Guide(
-            "the keys connectSeconds, requestSeconds, idleSeconds, tunnelMinutes and drainMinutes",
-            "indent these keys under timeouts",
-        ),
-    ] = Timeouts()
+    """A name that leads players to edges."""
+    timeouts: Timeouts = Timeouts()
 
 
 class DatabaseMode(enum.StrEnum):
@@ -460,9 +486,9 @@ class DatabaseMode(enum.StrEnum):
 class OnDestroy(enum.StrEnum):
     """What becomes of the database's volume when the stack is destroyed."""
 
+    REFUSE = "refuse"
     SNAPSHOT = "snapshot"
     DELETE = "delete"
-    REFUSE = "refuse"
 
 
 class PackageSource(Section):
@@ -470,27 +496,31 @@ class PackageSource(Section):
 
     url: Annotated[
         str,
-        _matches(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*)?"),
+        Matches(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~/-]*)?"),
         Guide("the http:// or https:// address of a Debian repository", "leave packageSource out for MongoDB's own"),
     ] = package_sources.MONGODB_URL
+    """The repository's address."""
     suite: Annotated[
         str,
-        _matches(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*"),
+        Matches(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*"),
         Guide("the name of a suite of that repository, such as trixie/mongodb-org/8.0", "leave the key out"),
     ] = package_sources.MONGODB_SUITE
+    """The suite within it: it decides MongoDB's major version."""
     component: Annotated[
         str,
-        _matches(r"[A-Za-z0-9._-]+"),
+        Matches(r"[A-Za-z0-9._-]+"),
         Guide("the name of a component of that suite, such as main", "leave the key out"),
     ] = package_sources.MONGODB_COMPONENT
+    """The component of the suite."""
     packages: Annotated[
-        tuple[Annotated[str, _matches(r"[a-z0-9][a-z0-9+.-]+")], ...],
+        tuple[Annotated[str, Matches(r"[a-z0-9][a-z0-9+.-]+")], ...],
         Field(min_length=1, max_length=20, strict=False),
         Guide(
-            "a list of packages that bring mongod.service, mongodump and mongorestore",
+            "a list of 1 to 20 packages that bring mongod.service, mongodump and mongorestore",
             "leave the key out for mongodb-org-server and mongodb-database-tools",
         ),
     ] = package_sources.MONGODB_PACKAGES
+    """The packages to install."""
     key: Annotated[
         str,
         AfterValidator(_armored_key),
@@ -499,6 +529,7 @@ class PackageSource(Section):
             "give the key as a block of text (key: |), or leave it out for MongoDB's own",
         ),
     ] = package_sources.MONGODB_KEY
+    """The key that must have signed the repository."""
 
 
 class Backup(Section):
@@ -506,49 +537,48 @@ class Backup(Section):
 
     bucket: Annotated[
         str,
-        _matches(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
+        Matches(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
         Guide(
             "the name of an S3 bucket that exists, in the stack's region, without dots",
             "make a bucket that keeps what is deleted (versioning), and name it here",
         ),
     ]
+    """The S3 bucket that the dumps go to."""
     hour: Annotated[
         int,
         Field(ge=0, le=23),
-        Guide("a whole number from 0 to 23: the hour of the day, in UTC", "write a number without quotes"),
+        Guide("a whole number from 0 to 23: the hour of the day, in UTC", "write the hour alone: 3", unit="hours, UTC"),
     ] = 3
+    """The hour of the day at which the dump is made."""
 
 
 class Database(Section):
     """The MongoDB database that makes a cluster of the media nodes."""
 
-    mode: Annotated[
-        Annotated[DatabaseMode, Field(strict=False)],
+    mode: Annotated[DatabaseMode, Field(strict=False)] = DatabaseMode.MANAGED
+    """`managed` makes a host with MongoDB; `external` uses the one that `databaseLogin.uri` names; with `none` the
+    nodes know nothing of each other."""
+    members: Annotated[
+        int,
+        Field(ge=1, le=1),
         Guide(
-            "managed, external or none",
-            "managed makes a host with MongoDB; external uses the one that databaseLogin.uri names; with none, one "
-            "media node is all there can be",
+            "1: a managed database is one host; one that survives the loss of a host is not possible yet",
+            "leave the key out, or bring a database of several hosts by database.mode external",
+            unit="hosts",
         ),
-    ] = DatabaseMode.MANAGED
+    ] = 1
+    """How many hosts hold a managed database."""
     ami: DebianAmi = DEBIAN_AMI
+    """The image that its host starts from."""
     instance_type: InstanceType = "t3.medium"
+    """Its EC2 instance type."""
     volume_gb: VolumeGb = 20
-    package_source: Annotated[
-        PackageSource,
-        Guide("the keys url, suite, component, packages and key", "indent these keys under packageSource"),
-    ] = PackageSource()
-    on_destroy: Annotated[
-        Annotated[OnDestroy, Field(strict=False)],
-        Guide(
-            "refuse, snapshot or delete",
-            "refuse lets nobody destroy the data by mistake; snapshot keeps a snapshot of the volume; delete keeps "
-            "nothing",
-        ),
-    ] = OnDestroy.REFUSE
-    backup: Annotated[
-        Backup | None,
-        Guide("the keys bucket and hour, or nothing for no backups", "indent these keys under backup"),
-    ] = None
+    """The size of the volume that holds the data; it can grow, never shrink."""
+    package_source: PackageSource = PackageSource()
+    on_destroy: Annotated[OnDestroy, Field(strict=False)] = OnDestroy.REFUSE
+    """`refuse` lets nobody destroy the data with the stack by mistake; `snapshot` keeps a snapshot of the volume;
+    `delete` keeps nothing."""
+    backup: Annotated[Backup | None, Filled()] = None
 
 
 class DatabaseLogin(Section):
@@ -557,11 +587,8 @@ class DatabaseLogin(Section):
     A group of its own, as `stats` is: the engine calls a whole group secret when one of its keys is.
     """
 
-    user: Annotated[
-        str,
-        _matches(r"[a-z][a-z0-9_-]{0,31}"),
-        Guide("a login name: small letters, digits, - and _, at most 32", "leave the key out"),
-    ] = "antmedia"
+    user: LoginName = "antmedia"
+    """The account in a managed database."""
     password: Annotated[
         SecretStr | None,
         AfterValidator(_uri_password),
@@ -571,22 +598,46 @@ class DatabaseLogin(Section):
             "tools/pulumi config set --secret --path 'antmedia:databaseLogin.password' -s STACK",
         ),
     ] = None
+    """The account's password."""
     uri: Annotated[
         SecretStr | None,
         AfterValidator(_mongodb_uri),
         Guide(
             "mongodb://USER:PASSWORD@HOST/… or mongodb+srv://USER:PASSWORD@HOST/…, as a secret: given a bare address, "
             "Ant Media Server stays alone without saying so, and a database without a login is anybody's",
-            "set it with: tools/pulumi config set --secret --path 'antmedia:databaseLogin.uri' -s STACK",
+            "set it with: tools/pulumi config set --secret --path 'antmedia:databaseLogin.uri' -s STACK; signs such as "
+            "@ and / in the password are written %40 and %2F",
         ),
     ] = None
+    """The address of an external database, with its login."""
 
 
 class Ssh(Section):
     """The two ed25519 key pairs of a stack: who logs in, and what every host shows of itself."""
 
     private_key: PrivateKey
+    """The key that deployments and administrators log in to hosts with."""
+    previous_private_key: Annotated[
+        PrivateKey | None,
+        Guide(
+            "the private key before this one, as a secret, while it is being replaced; otherwise nothing",
+            "set it to what privateKey was, run an update, then remove it and run another",
+        ),
+    ] = None
+    """What hosts still take while `privateKey` is being replaced."""
     host_key: PrivateKey
+    """The key that every host shows when somebody logs in."""
+
+    @property
+    def login_key(self) -> str:
+        """The private key that every host takes now."""
+        return (self.previous_private_key or self.private_key).get_secret_value()
+
+    @property
+    def authorized_keys(self) -> tuple[str, ...]:
+        """The public keys that may log in, one line each."""
+        before = self.previous_private_key
+        return (self.public_key, *([keys.public_key(before.get_secret_value())] if before else []))
 
     @property
     def public_key(self) -> str:
@@ -602,19 +653,10 @@ class Ssh(Section):
 class Stats(Section):
     """Who may log in to HAProxy's statistics page."""
 
-    user: Annotated[
-        str,
-        _matches(r"[a-z][a-z0-9_-]{0,31}"),
-        Guide("a login name: small letters, digits, - and _, at most 32", "use a name such as stats"),
-    ] = "stats"
-    password: Annotated[
-        SecretStr,
-        AfterValidator(_password),
-        Guide(
-            "12 to 128 printable ASCII characters without spaces, as a secret",
-            "let `make new-stack STACK=…` make it",
-        ),
-    ]
+    user: LoginName = "stats"
+    """The login's name."""
+    password: Password
+    """The login's password."""
 
 
 class Administrator(Section):
@@ -625,29 +667,33 @@ class Administrator(Section):
 
     email: Annotated[
         str,
-        AfterValidator(_email),
+        Matches(_EMAIL),
         Guide(
             "an e-mail address: the login name of the dashboard",
             "leave the key out, or give an address; Ant Media Server reports it to its maker",
         ),
     ] = "admin@antmedia.invalid"
-    password: Annotated[
-        SecretStr,
-        AfterValidator(_password),
+    """The login's name; Ant Media Server reports it to its maker."""
+    password: Password
+    """The login's password."""
+    previous_password: Annotated[
+        SecretStr | None,
+        AfterValidator(lambda secret: None if secret is None else _password(secret)),
         Guide(
-            "12 to 128 printable ASCII characters without spaces, as a secret",
-            "let `make new-stack STACK=…` make it",
+            "the password before this one, as a secret, while it is being replaced; otherwise nothing",
+            "set it to what password was, and run an update; then it can be removed",
         ),
-    ]
+    ] = None
+    """What the dashboard still takes while `password` is being replaced."""
 
 
 class TypeFigures(Section):
     """What an instance type has that the table in cluster/instance_types.py does not know."""
 
-    vcpus: Annotated[int, Field(ge=1, le=1024), Guide("a whole number of vCPU", "take it from AWS's list of types")]
-    memory_gib: Annotated[
-        int, Field(ge=1, le=32768), Guide("a whole number of GiB", "take it from AWS's list of types")
-    ]
+    vcpus: Annotated[int, Field(ge=1, le=1024), Guide(remedy="take it from AWS's list of types", unit="vCPU")]
+    """Its virtual processors."""
+    memory_gib: Annotated[int, Field(ge=1, le=32768), Guide(remedy="take it from AWS's list of types", unit="GiB")]
+    """Its memory."""
 
 
 class License(Section):
@@ -662,30 +708,25 @@ class License(Section):
             "with an image from the AWS Marketplace",
         ),
     ] = None
-
-
-_SECTION = "indent its keys under it"
+    """The licence that every media node is given."""
 
 
 class Settings(Section):
     """Everything a person decides about one stack."""
 
-    domain: Annotated[
-        DomainName | None,
-        Guide(
-            "a domain name in small letters, such as live.example.com",
-            "give the name that viewers will use, without https:// and without a port",
-        ),
-    ] = None
+    domain: DomainName | None = None
+    """The name that viewers use; without it the load balancer's address serves, which needs `tls.mode` self-signed or
+    none."""
     admin_cidrs: Annotated[
         tuple[
             Annotated[
                 str,
                 AfterValidator(_admin_cidr),
+                _CIDR,
                 Guide(
                     f"an IPv4 network in CIDR notation, without host bits, from /{ADMIN_SHORTEST_PREFIX} to /32, "
                     "such as 203.0.113.7/32",
-                    "name the addresses that administer the cluster; the whole internet (0.0.0.0/0) is refused",
+                    "write addresses, no names and no ranges; one address ends in /32",
                 ),
             ],
             ...,
@@ -696,42 +737,28 @@ class Settings(Section):
             "name the addresses that may reach SSH and the statistics page; yours now: curl https://checkip.amazonaws.com",
         ),
     ]
-    tls: Annotated[Tls, Guide("the keys mode, email, extraNames, acmeDirectory, chain and key", _SECTION)] = Tls()
-    dns: Annotated[Dns, Guide("the key zone", _SECTION)] = Dns()
-    network: Annotated[Network, Guide("the keys cidr and zones", _SECTION)] = Network()
-    media: Annotated[Media, Guide("the keys edition, ami, origins, edges and apps", _SECTION)]
-    load_balancer: Annotated[
-        LoadBalancer,
-        Guide(
-            "the keys ami, instanceType, volumeGb, maxConnections, clearHttp, stickiness, limits, publishName, "
-            "playName and timeouts",
-            _SECTION,
-        ),
-    ] = LoadBalancer()
-    database: Annotated[
-        Database,
-        Guide("the keys mode, ami, instanceType, volumeGb, packageSource, onDestroy and backup", _SECTION),
-    ] = Database()
-    database_login: Annotated[
-        DatabaseLogin,
-        Guide("the key user and the secret password, or the secret uri", "let `make new-stack STACK=…` make them"),
-    ] = DatabaseLogin()
-    ssh: Annotated[
-        Ssh,
-        Guide("the secrets privateKey and hostKey", "let `make new-stack STACK=…` make them"),
-    ]
-    stats: Annotated[Stats, Guide("the key user and the secret password", "let `make new-stack STACK=…` make it")]
-    administrator: Annotated[
-        Administrator, Guide("the key email and the secret password", "let `make new-stack STACK=…` make it")
-    ]
+    """Who may reach SSH, the statistics page, Ant Media Server's dashboard and its REST; deployments come from there
+    too."""
+    tls: Tls = Tls()
+    dns: Dns = Dns()
+    network: Network = Network()
+    media: Media
+    load_balancer: LoadBalancer = LoadBalancer()
+    database: Database = Database()
+    database_login: DatabaseLogin = DatabaseLogin()
+    ssh: Ssh
+    stats: Stats
+    administrator: Administrator
     instance_types: Annotated[
-        dict[Annotated[str, _matches(_TYPE_NAME)], TypeFigures],
+        dict[Annotated[str, Matches(_TYPE_NAME)], TypeFigures],
         Guide(
             "instance types by name, each with vcpus and memoryGib, such as c8i.xlarge: { vcpus: 4, memoryGib: 8 }",
             "indent a type's name and under it its figures",
         ),
-    ] = {}
-    license: Annotated[License, Guide("the secret key", _SECTION)] = License()
+        Field(default_factory=dict),
+    ]
+    """Figures of instance types that the program does not know."""
+    license: License = License()
 
     def figures(self, instance_type: str) -> Figures | None:
         """What an instance type has; None where neither the table nor `instanceTypes` knows it."""
@@ -750,15 +777,21 @@ class Settings(Section):
         return DatabaseMode.NONE if self.media.edition is Edition.COMMUNITY else self.database.mode
 
     @property
-    def warning(self) -> str | None:
+    def warnings(self) -> tuple[str, ...]:
         """What is allowed and seldom meant."""
+        said = []
         nodes = self.media.origins.count + self.media.edges.count
         if self.media.edition is Edition.ENTERPRISE and self.database.mode is DatabaseMode.NONE:
-            return (
+            said.append(
                 f"{NAMESPACE}:database.mode is none: the {nodes} media nodes form no cluster, and each serves only "
                 "what was published to it. Leave the key out for a database of the cluster's own."
             )
-        return None
+        if private := [cidr for cidr in self.admin_cidrs if _private(ipaddress.IPv4Network(cidr))]:
+            said.append(
+                f"{NAMESPACE}:adminCidrs names private addresses ({', '.join(private)}): nobody arrives from there "
+                "over the internet. Yours as the internet sees it: curl https://checkip.amazonaws.com"
+            )
+        return tuple(said)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -767,61 +800,77 @@ class Settings(Section):
         return tuple(dict.fromkeys(name for name in (self.domain, *more) if name))
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """One thing that is wrong in a stack file."""
-
-    key: str
-    held: str
-    may_hold: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"  {self.key}\n    holds     {self.held}\n    may hold  {self.may_hold}\n    remedy    {self.remedy}"
-
-
-class SettingsError(Exception):
-    """The configuration cannot be used. `mistakes` has every one of them; the text is for a person to read."""
-
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = tuple(mistakes)
-        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-        super().__init__(
-            f"{count} in the configuration; nothing was changed.\n\n" + "\n\n".join(map(str, self.mistakes)) + "\n"
-        )
-
-
-def load(values: Mapping[str, object], *, now: datetime, secret: Iterable[str] = ()) -> Settings:
+def load(
+    values: Mapping[str, object], *, now: datetime, secret: Iterable[str] = (), elsewhere: Iterable[str] = ()
+) -> Settings:
     """Validate the whole configuration.
 
     Args:
         values: the keys of the namespace without their prefix; structured values as dicts and lists.
         now: with a time zone; a certificate that is provided must be good at this time.
         secret: the top-level keys that the stack file keeps encrypted, whole or in part. No value under them is shown.
+        elsewhere: the keys of other namespaces, with them: those that were meant for this one are mistakes.
 
     Raises:
         SettingsError: names every mistake at once.
     """
+    strays = [mistake for name in elsewhere if (mistake := mistakes.stray(name, Settings))]
     try:
         settings = Settings.model_validate(dict(values))
     except ValidationError as error:
-        hidden = frozenset(secret)
-        details = error.errors(include_url=False, include_context=False)
-        # A list whose elements are wrong is also reported as too short.
-        places = [detail["loc"] for detail in details]
-        mistakes = [
-            _mistake(detail, hidden)
-            for detail in details
-            if detail["type"] != "too_short" or not any(_inside(place, detail["loc"]) for place in places)
-        ]
-        raise SettingsError(mistakes) from None
-    if mistakes := list(_contradictions(settings, now)):
-        raise SettingsError(mistakes)
+        details = error.errors(include_url=False)
+        wrong = frozenset(str(detail["loc"][0]) for detail in details)
+        refused = mistakes.mistakes(details, Settings, frozenset(secret))
+        raise SettingsError([*strays, *refused, *_contradictions(_sound_part(values, wrong), now, wrong)]) from None
+    if found := [*strays, *_contradictions(settings, now)]:
+        raise SettingsError(found)
     return settings
 
 
-def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
-    """Keys that are each right, but not together."""
+def secrets_in_the_clear(values: Mapping[str, object], secret: Collection[str]) -> Iterator[str]:
+    """A warning for each secret that the stack file holds for everybody to read. Arguments as for `load`."""
+    for key in mistakes.keys(Settings):
+        held: object = values
+        for part in key.path:
+            held = held.get(part) if isinstance(held, Mapping) else None
+        if key.secret and isinstance(held, str) and key.path[0] not in secret:
+            yield (
+                f"{key.name} is in the clear in the stack file: whoever can read the file has it. Encrypt it with: "
+                f"tools/pulumi config set --secret --path '{key.name}' -s STACK (it asks for the value). If others "
+                "have seen the file, choose a new one."
+            )
+
+
+def _sound_part(values: Mapping[str, object], wrong: Collection[str]) -> Settings:
+    """Settings without the top-level keys that are wrong or missing: what is said of the others is said at once."""
+    sound = {
+        name: TypeAdapter(info.rebuild_annotation()).validate_python(values[info.alias or name])
+        for name, info in Settings.model_fields.items()
+        if (info.alias or name) in values and (info.alias or name) not in wrong
+    }
+    return Settings.model_construct(_fields_set=set(sound), **sound)
+
+
+def _contradictions(settings: Settings, now: datetime, wrong: Collection[str] = ()) -> Iterator[Mistake]:
+    """Keys that are each right, but not together. Nothing is said of top-level keys that are wrong by themselves."""
+    named = {"domain", "tls", "loadBalancer"}
+    checks = (
+        (named, _tls_contradictions(settings, now)),
+        ({"domain", "loadBalancer", "instanceTypes"}, _load_balancer_contradictions(settings)),
+        ({"media"}, _edition_contradictions(settings)),
+        ({"media", "instanceTypes"}, _media_type_contradictions(settings)),
+        ({"loadBalancer", "instanceTypes"}, _unknown_type(settings, "loadBalancer", settings.load_balancer)),
+        ({"media", "database", "databaseLogin"}, _database_contradictions(settings)),
+        ({"database", "instanceTypes"}, _database_type_contradictions(settings)),
+        ({"ssh"}, _ssh_contradictions(settings)),
+        (named | {"dns"}, _dns_contradictions(settings)),
+    )
+    for reads, found in checks:
+        if reads.isdisjoint(wrong):
+            yield from found
+
+
+def _tls_contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
     tls = settings.tls
     if settings.domain is None and tls.mode in (TlsMode.LETSENCRYPT, TlsMode.PROVIDED):
         yield Mistake(
@@ -842,12 +891,46 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
                 )
         for name, held in (("chain", tls.chain), ("key", tls.key)):
             if held is None:
-                yield _missing("tls", name)
-    yield from _load_balancer_contradictions(settings)
-    yield from _edition_contradictions(settings.media)
-    yield from _type_contradictions(settings)
-    yield from _database_contradictions(settings)
+                yield missing(Settings, "tls", name)
+    elif "mode" not in tls.model_fields_set:
+        for name, held in (("chain", tls.chain), ("key", tls.key)):
+            if held is not None:
+                yield Mistake(
+                    f"{NAMESPACE}:tls.{name}",
+                    SECRET,
+                    "nothing with tls.mode letsencrypt, which is the default",
+                    "set tls.mode to provided, or remove it",
+                )
+    balancer = settings.load_balancer
+    redirects = "clear_http" in balancer.model_fields_set and balancer.clear_http is ClearHttp.REDIRECT
+    if tls.mode is TlsMode.NONE and redirects:
+        yield Mistake(
+            f"{NAMESPACE}:loadBalancer.clearHttp",
+            ClearHttp.REDIRECT,
+            "serve, or nothing, with tls.mode none: there is no HTTPS to lead to",
+            "remove it, or choose another tls.mode",
+        )
+
+
+def _ssh_contradictions(settings: Settings) -> Iterator[Mistake]:
+    if settings.ssh.public_key == settings.ssh.host_public_key:
+        yield Mistake(
+            f"{NAMESPACE}:ssh.hostKey",
+            SECRET,
+            "another key than privateKey: every host has the host key, so any one of them could log in to all others",
+            "remove it, and let `make new-stack STACK=…` make another",
+        )
+
+
+def _dns_contradictions(settings: Settings) -> Iterator[Mistake]:
     zone = settings.dns.zone
+    if zone and not settings.names:
+        yield Mistake(
+            f"{NAMESPACE}:dns.zone",
+            zone,
+            "nothing without a domain: there is no name to keep a record of",
+            f"set the domain to {zone} or a name in it, or remove dns.zone",
+        )
     for name in settings.names:
         if zone and name != zone and not name.endswith("." + zone):
             yield Mistake(
@@ -858,7 +941,7 @@ def _contradictions(settings: Settings, now: datetime) -> Iterator[Mistake]:
             )
 
 
-def _type_contradictions(settings: Settings) -> Iterator[Mistake]:
+def _media_type_contradictions(settings: Settings) -> Iterator[Mistake]:
     media = settings.media
     groups = {"origins": media.origins, **({"edges": media.edge_group} if media.edge_group else {})}
     for key, group in groups.items():
@@ -871,18 +954,23 @@ def _type_contradictions(settings: Settings) -> Iterator[Mistake]:
                 f"a type with at least {MEDIA_MINIMUM}: Ant Media Server asks for it",
                 "choose a larger one, or set media.allowBelowMinimum to true",
             )
-    used = {f"media.{key}": group.instance_type for key, group in groups.items()}
-    for key, name in {**used, "loadBalancer": settings.load_balancer.instance_type}.items():
-        if settings.figures(name) is None:
-            yield Mistake(
-                f"{NAMESPACE}:{key}.instanceType",
-                name,
-                f"{_TYPES}, or one of instanceTypes",
-                f"choose one of them, or give its figures: instanceTypes: {{ {name}: {{ vcpus: …, memoryGib: … }} }}",
-            )
+        yield from _unknown_type(settings, f"media.{key}", group)
 
 
-def _edition_contradictions(media: Media) -> Iterator[Mistake]:
+def _unknown_type(settings: Settings, key: str, group: MediaGroup | LoadBalancer | Database) -> Iterator[Mistake]:
+    name = group.instance_type
+    if settings.figures(name) is None:
+        yield Mistake(
+            f"{NAMESPACE}:{key}.instanceType",
+            name,
+            f"{_TYPES}, or one of instanceTypes",
+            (f"did you mean {near}? Otherwise " if (near := _near_type(name)) else "choose one of them, or ")
+            + f"give its figures: instanceTypes: {{ {name}: {{ vcpus: …, memoryGib: … }} }}",
+        )
+
+
+def _edition_contradictions(settings: Settings) -> Iterator[Mistake]:
+    media = settings.media
     if media.edition is not Edition.COMMUNITY:
         return
     why = "Ant Media Server's Community Edition cannot form a cluster, so a stream would be on one node alone"
@@ -921,15 +1009,24 @@ def _database_contradictions(settings: Settings) -> Iterator[Mistake]:
                     "remove it, or set database.mode to external",
                 )
             if not login.password:
-                yield _missing("databaseLogin", "password")
+                yield missing(Settings, "databaseLogin", "password")
         case DatabaseMode.EXTERNAL:
             if not login.uri:
-                yield _missing("databaseLogin", "uri")
+                yield missing(Settings, "databaseLogin", "uri")
+    if settings.database.backup and settings.database.mode is not DatabaseMode.MANAGED:
+        yield Mistake(
+            f"{NAMESPACE}:database.backup",
+            "a group of keys",
+            f"nothing with database.mode {settings.database.mode}: only a managed database is backed up",
+            "remove it, and see to the backups of that database where it is"
+            if settings.database.mode is DatabaseMode.EXTERNAL
+            else "remove it, or set database.mode to managed",
+        )
 
 
-def _missing(*path: str) -> Mistake:
-    guide, _, _ = _look_up(list(path))
-    return Mistake(f"{NAMESPACE}:{'.'.join(path)}", "nothing", guide.may_hold, guide.remedy)
+def _database_type_contradictions(settings: Settings) -> Iterator[Mistake]:
+    if settings.database.mode is DatabaseMode.MANAGED:
+        yield from _unknown_type(settings, "database", settings.database)
 
 
 def _load_balancer_contradictions(settings: Settings) -> Iterator[Mistake]:
@@ -956,79 +1053,3 @@ def _load_balancer_contradictions(settings: Settings) -> Iterator[Mistake]:
                     f"a name that is not {other}'s: by it HAProxy tells publishers from players",
                     "choose another name, or leave the key out",
                 )
-
-
-def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    return len(place) > len(outer) and place[: len(outer)] == outer
-
-
-def _mistake(detail: ErrorDetails, hidden: frozenset[str]) -> Mistake:
-    # pydantic also names its own functions, and says that a mapping's key is what is wrong.
-    location = [part for part in detail["loc"] if isinstance(part, int) or not re.match(r"function-|\[key\]$", part)]
-    key = NAMESPACE + ":" + _path(location)
-    guide, section, is_secret = _look_up(location)
-    shown = SECRET if is_secret or location[0] in hidden else _shown(detail["input"])
-    if detail["type"] == "extra_forbidden":
-        known = [info.alias or name for name, info in section.model_fields.items()]
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        remedy = f"did you mean {near[0]}?" if near else "remove it"
-        return Mistake(key, shown, "nothing: there is no such key; the keys here are " + ", ".join(known), remedy)
-    if detail["type"] == "missing":
-        shown = "nothing"
-    return Mistake(key, shown, guide.may_hold, guide.remedy)
-
-
-def _path(location: Iterable[int | str]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, Mapping):
-        return "a group of keys" if value else "an empty group"
-    if isinstance(value, str) and not value:
-        return "an empty text"
-    # Quotes show that "2" was written as a text where a number belongs.
-    text = json.dumps(value) if isinstance(value, str) and value.isdigit() else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-_UNKNOWN = Guide("", "")
-
-
-def _look_up(location: list[int | str]) -> tuple[Guide, type[Section], bool]:
-    """Follow a key's path through the models: its guide, the section it stands in, whether it is a secret."""
-    section: type[Section] = Settings
-    annotation: Any = Settings
-    guide = _UNKNOWN
-    for part in location:
-        if isinstance(part, int):
-            element = get_args(annotation)[0]
-            guide = next((item for item in getattr(element, "__metadata__", ()) if isinstance(item, Guide)), guide)
-            annotation = element
-            continue
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
-            continue
-        if not _is_section(annotation):
-            break
-        section = annotation
-        info = next((info for name, info in section.model_fields.items() if part in (name, info.alias)), None)
-        if info is None:
-            return _UNKNOWN, section, False
-        guide = _guide(info) or guide
-        optional = () if get_origin(info.annotation) is dict else get_args(info.annotation)
-        annotation = next((part for part in optional if _is_section(part)), info.annotation)
-    return guide, section, annotation is SecretStr or SecretStr in get_args(annotation)
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
-
-
-def _guide(info: FieldInfo) -> Guide | None:
-    return next((item for item in info.metadata if isinstance(item, Guide)), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import pulumi
@@ -10,6 +9,7 @@ import pulumi_aws as aws
 
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan
+from components.role import instance_profile
 
 
 @dataclass(frozen=True)
@@ -40,46 +40,18 @@ class CertificateStore(pulumi.ComponentResource):
             tags=tags,
             opts=own,
         )
-        role = aws.iam.Role(
+        self.instance_profile = instance_profile(
             "load-balancer",
-            assume_role_policy=json.dumps(
+            policy="certificate",
+            statements=[
                 {
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Effect": "Allow",
-                            "Action": "sts:AssumeRole",
-                            "Principal": {"Service": "ec2.amazonaws.com"},
-                        }
-                    ],
+                    "Effect": "Allow",
+                    "Action": ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],
+                    "Resource": secret.arn,
                 }
-            ),
+            ],
             tags=tags,
-            opts=own,
-        )
-        policy = aws.iam.RolePolicy(
-            "certificate",
-            role=role.id,
-            policy=pulumi.Output.json_dumps(
-                {
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Effect": "Allow",
-                            "Action": ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],
-                            "Resource": secret.arn,
-                        }
-                    ],
-                }
-            ),
-            opts=own,
-        )
-        profile = aws.iam.InstanceProfile(
-            "load-balancer",
-            role=role.name,
-            tags=tags,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+            parent=self,
         )
         self.secret_id = secret.arn
-        self.instance_profile = profile.name
         self.register_outputs({"secret_id": self.secret_id, "instance_profile": self.instance_profile})

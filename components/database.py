@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +15,7 @@ from cluster.plan import ClusterPlan, Node
 from cluster.settings import OnDestroy
 from components.host import instance, remote_host
 from components.remote import Step
+from components.role import instance_profile
 
 GP3_BASELINE_MIB_PER_S: Final = 125
 """What every gp3 volume has without extra cost. Source: EBS's manual."""
@@ -51,8 +51,6 @@ class Database(pulumi.ComponentResource):
         plan, node = args.plan, args.node
         own = pulumi.ResourceOptions(parent=self)
         settings = plan.settings
-        password = settings.database_login.password
-        assert password is not None
 
         volume = self._volume(args)
         host = instance(
@@ -73,9 +71,16 @@ class Database(pulumi.ComponentResource):
             stop_instance_before_detaching=True,
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
-        login = pulumi.Output.secret(f"{settings.database_login.user}\n{password.get_secret_value()}\n")
-        steps = [
-            Step("ready", render.host_ready(), depends_on=[attachment, *args.reachable]),
+        user, password = database.account(settings)
+        self._login = pulumi.Output.secret(f"{user}\n{password}\n")
+        self._host = remote = remote_host(plan, node, host, address=str(node.address), through=args.through, opts=own)
+        for step in (
+            Step(
+                "ready",
+                render.host_ready(),
+                text=render.authorized_keys(plan.settings),
+                depends_on=[attachment, *args.reachable],
+            ),
             Step(
                 "volume",
                 render.database_volume(),
@@ -84,12 +89,16 @@ class Database(pulumi.ComponentResource):
             ),
             Step("install", render.database_install(settings)),
             Step("configure", render.database_configure()),
-            Step("accounts", render.database_accounts(), text=login),
+            Step("accounts", render.database_accounts(), text=self._login),
             Step("backup", render.database_backup(), text=render.database_backup_settings(plan)),
             Step("verify", render.database_verify(), triggers=[volume.id]),
-        ]
-        remote = remote_host(plan, node, host, steps, address=str(node.address), through=args.through, opts=own)
-        self.ready = remote.last
+        ):
+            self.ready = remote.step(step)
+
+    def retire(self, serving: Sequence[pulumi.Resource]) -> None:
+        """Once every node uses the account that it was given, those before it go."""
+        step = Step("retire", render.database_retire(), text=self._login, depends_on=serving)
+        self._host.step(step)
         self.register_outputs({})
 
     def _volume(self, args: DatabaseArgs) -> aws.ebs.Volume:
@@ -111,54 +120,25 @@ class Database(pulumi.ComponentResource):
 
     def _backup_profile(self, plan: ClusterPlan) -> pulumi.Input[str]:
         """Lets the host read and write below its own prefix of the bucket, and nothing else."""
-        own = pulumi.ResourceOptions(parent=self)
         backup, tags = plan.settings.database.backup, plan.tags(Group.DATABASE.value, "backup")
         assert backup is not None
         prefix = database.backup_prefix(plan)
-        role = aws.iam.Role(
+        return instance_profile(
             "database",
-            assume_role_policy=json.dumps(
+            policy="backup",
+            statements=[
                 {
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Effect": "Allow",
-                            "Action": "sts:AssumeRole",
-                            "Principal": {"Service": "ec2.amazonaws.com"},
-                        }
-                    ],
-                }
-            ),
-            tags=tags,
-            opts=own,
-        )
-        policy = aws.iam.RolePolicy(
-            "backup",
-            role=role.id,
-            policy=json.dumps(
+                    "Effect": "Allow",
+                    "Action": ["s3:GetObject", "s3:PutObject"],
+                    "Resource": f"arn:aws:s3:::{backup.bucket}/{prefix}*",
+                },
                 {
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Effect": "Allow",
-                            "Action": ["s3:GetObject", "s3:PutObject"],
-                            "Resource": f"arn:aws:s3:::{backup.bucket}/{prefix}*",
-                        },
-                        {
-                            "Effect": "Allow",
-                            "Action": "s3:ListBucket",
-                            "Resource": f"arn:aws:s3:::{backup.bucket}",
-                            "Condition": {"StringLike": {"s3:prefix": f"{prefix}*"}},
-                        },
-                    ],
-                }
-            ),
-            opts=own,
-        )
-        profile = aws.iam.InstanceProfile(
-            "database",
-            role=role.name,
+                    "Effect": "Allow",
+                    "Action": "s3:ListBucket",
+                    "Resource": f"arn:aws:s3:::{backup.bucket}",
+                    "Condition": {"StringLike": {"s3:prefix": f"{prefix}*"}},
+                },
+            ],
             tags=tags,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+            parent=self,
         )
-        return profile.name

@@ -26,6 +26,7 @@ class DnsArgs:
 class Dns(pulumi.ComponentResource):
     """An Elastic IP that outlives every host, and, where a Route 53 zone is named, a record for each public name."""
 
+    elastic_ip: pulumi.Resource
     address: pulumi.Output[str]
     allocation_id: pulumi.Output[str]
     records: Sequence[pulumi.Resource]
@@ -37,6 +38,7 @@ class Dns(pulumi.ComponentResource):
         elastic_ip = aws.ec2.Eip(
             "public-address", domain="vpc", tags=plan.tags(Group.LOAD_BALANCER.value, "public-address"), opts=own
         )
+        self.elastic_ip = elastic_ip
         self.address = elastic_ip.public_ip
         self.allocation_id = elastic_ip.allocation_id
         self.records = self._records(plan, own)

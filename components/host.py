@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,7 +12,8 @@ import pulumi_aws as aws
 from cluster.cloud_init import LOGIN_USER, cloud_config, ssh_keys
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan, Node
-from components.remote import RemoteHost, RemoteHostArgs, Step
+from components.remote import RemoteHost, RemoteHostArgs
+from components.sequence import once_there
 
 OWNERS: Final = {"debian-": "136693071363", "AntMedia-": "679593333241"}
 """The AWS accounts of Debian and of Ant Media, by what the names of their images begin with."""
@@ -25,21 +27,19 @@ def instance(
     subnet_ids: Mapping[str, pulumi.Input[str]],
     security_group_ids: Mapping[Group, pulumi.Input[str]],
     instance_profile: pulumi.Input[str] | None = None,
+    after: Sequence[pulumi.Resource] = (),
     opts: pulumi.ResourceOptions,
 ) -> aws.ec2.Instance:
-    """An instance at its fixed private address, with an encrypted gp3 volume and IMDSv2 only."""
+    """An instance at its fixed address, with an encrypted gp3 volume and IMDSv2 only; touched once `after` exist."""
     tags = plan.tags(group.value, node.name)
     ssh = plan.settings.ssh
-    user_data = pulumi.Output.concat(
-        "#cloud-config\n",
-        pulumi.Output.json_dumps({**cloud_config(ssh), "ssh_keys": pulumi.Output.secret(ssh_keys(ssh))}, indent=1),
-    )
+    user_data = json.dumps({**cloud_config(ssh), "ssh_keys": ssh_keys(ssh)}, indent=1)
     return aws.ec2.Instance(
         node.name,
         ami=image_id(node.ami, opts),
         instance_type=node.instance_type,
         subnet_id=subnet_ids[node.zone.name],
-        private_ip=str(node.address),
+        private_ip=once_there(after, str(node.address)),
         vpc_security_group_ids=[security_group_ids[group]],
         iam_instance_profile=instance_profile,
         metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
@@ -49,11 +49,17 @@ def instance(
             "encrypted": True,
             "tags": tags,
         },
-        user_data=user_data,
-        user_data_replace_on_change=True,
+        user_data=pulumi.Output.secret(f"#cloud-config\n{user_data}"),
         tags=tags,
-        # The new host takes the old one's private address.
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                # The new host takes the old one's private address.
+                delete_before_replace=True,
+                # A host reads it on its first boot; a new one is always made with the newest.
+                ignore_changes=["userData"],
+            ),
+        ),
     )
 
 
@@ -61,23 +67,21 @@ def remote_host(
     plan: ClusterPlan,
     node: Node,
     host: aws.ec2.Instance,
-    steps: Sequence[Step],
     *,
     address: pulumi.Input[str],
     through: pulumi.Input[str] | None = None,
     opts: pulumi.ResourceOptions,
 ) -> RemoteHost:
-    """What is done on an instance: with the stack's one login, and the one host key that every host shows."""
+    """An instance to do something on: with the stack's one login, and the one host key that every host shows."""
     ssh = plan.settings.ssh
     return RemoteHost(
         node.name,
         RemoteHostArgs(
             address=address,
             user=LOGIN_USER,
-            private_key=pulumi.Output.secret(ssh.private_key.get_secret_value()),
+            private_key=pulumi.Output.secret(ssh.login_key),
             host_public_key=ssh.host_public_key,
             instance=host,
-            steps=steps,
             through=through,
         ),
         opts,

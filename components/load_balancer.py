@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -17,7 +17,8 @@ from components.certificate_store import CertificateStore
 from components.dns import Dns
 from components.host import instance, remote_host
 from components.media import MediaNodes, administrator
-from components.remote import Step
+from components.remote import RemoteHost, Step
+from components.sequence import once_there
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class LoadBalancerHost(pulumi.ComponentResource):
     address: pulumi.Output[str]
     reachable: pulumi.Resource
     """Once it exists, the address leads to this instance."""
+    remote: RemoteHost
 
     def __init__(self, name: str, args: LoadBalancerHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:loadbalancer:LoadBalancerHost", name, None, opts)
@@ -56,6 +58,7 @@ class LoadBalancerHost(pulumi.ComponentResource):
         self.reachable = aws.ec2.EipAssociation(
             node.name, allocation_id=args.dns.allocation_id, instance_id=self.instance.id, opts=own
         )
+        self.remote = remote_host(args.plan, node, self.instance, address=self.address, opts=own)
         self.register_outputs({"address": self.address})
 
 
@@ -70,51 +73,56 @@ class LoadBalancerArgs:
     dns: Dns
     certificate_store: CertificateStore | None
     """None where the plan orders no certificate."""
-    media: MediaNodes
 
 
 class LoadBalancer(pulumi.ComponentResource):
-    """HAProxy on its host. Exists only when every listener has answered and the cluster is whole."""
+    """HAProxy on its host: first told of the nodes, and in the end proven with all of them."""
 
     def __init__(self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:loadbalancer:LoadBalancer", name, None, opts)
-        plan, store, media = args.plan, args.certificate_store, args.media
-        settings, address = plan.settings, args.host.address
-        login = pulumi.Output.secret(f"{settings.stats.user}\n{settings.stats.password.get_secret_value()}\n")
-        certificate = _certificate_step(plan, address)
-        steps = [
-            Step("ready", render.host_ready(), depends_on=[args.host.reachable]),
-            Step("install", render.haproxy_install()),
-            certificate,
-            Step("stats-login", render.haproxy_stats_login(), text=login),
-            # Not before every node's first user is ours: until then nothing leads to a node.
-            Step("configure", render.haproxy_configure(), text=args.haproxy_config, depends_on=media.claimed),
-        ]
-        if store:
-            text = pulumi.Output.concat(
-                render.acme_settings(settings), "address=", address, "\nstore=", store.secret_id, "\n"
+        self._args, self._on = args, args.host.remote
+        self._certificate = _certificate_step(args.plan, args.host.address)
+
+    def configure(self, claimed: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        """HAProxy with its configuration; the last step. Not before `claimed` exist, every new node's first user:
+        until then nothing leads to a node.
+        """
+        plan, stats = self._args.plan, self._args.plan.settings.stats
+        login = pulumi.Output.secret(f"{stats.user}\n{stats.password.get_secret_value()}\n")
+        self._on.step(
+            Step(
+                "ready",
+                render.host_ready(),
+                text=render.authorized_keys(plan.settings),
+                depends_on=[self._args.host.reachable],
             )
-            steps.append(Step("certbot", render.acme_certificate(), text=text, depends_on=args.dns.records))
-        steps.append(
+        )
+        self._on.step(Step("install", render.haproxy_install()))
+        self._on.step(self._certificate)
+        self._on.step(Step("stats-login", render.haproxy_stats_login(), text=login))
+        text = once_there(claimed, self._args.haproxy_config)
+        return self._on.step(Step("configure", render.haproxy_configure(), text=text))
+
+    def prove(self, media: MediaNodes) -> None:
+        """Exists only when every listener has answered and the cluster is whole."""
+        args, plan = self._args, self._args.plan
+        if store := args.certificate_store:
+            text = pulumi.Output.concat(
+                render.acme_settings(plan.settings), "address=", args.host.address, "\nstore=", store.secret_id, "\n"
+            )
+            self._on.step(Step("certbot", render.acme_certificate(), text=text, depends_on=args.dns.records))
+        self._on.step(
             Step(
                 "verify",
                 render.haproxy_verify(plan),
                 text=administrator(plan) if plan.forms_cluster else None,
                 triggers=[
                     hashlib.sha256(args.haproxy_config.encode()).hexdigest(),
-                    certificate.text,
+                    self._certificate.text,
                     *media.instance_ids.values(),
                 ],
-                depends_on=media.joined,
+                depends_on=list(media.serving.values()),
             )
-        )
-        remote_host(
-            plan,
-            plan.load_balancer,
-            args.host.instance,
-            steps,
-            address=address,
-            opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
 

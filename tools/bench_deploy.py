@@ -1,158 +1,70 @@
-"""`make bench-deploy`: how long deployments into the lab take, and how much memory the lab.
+"""`make bench-deploy`: how long deployments take: into a real lab, and by their number of nodes against terraform's.
 
-Each round makes a lab of its own, measures every command once, and takes it down; rounds follow one another, so that a
-drift of the machine's speed meets all commands alike. Every run goes to build/bench-deploy.json; the table of medians,
-with each command's ratio to the no-change preview of the same round, to docs/benchmarks.md.
+The two parts can be run alone. Figures go to build/bench-deploy.json, every run to build/bench-deploy-runs.json, and
+with --write a table for each part to docs/benchmarks.md. Where terraform or its AWS provider is missing, what is
+measured against it is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
-import re
-import secrets
-import statistics
-import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import yaml
-
-from lab.layout import Layout, layout
 from tools import bench
+from tools.bench import lab_rounds, nodes
 
-CHECKOUT: Final = Path(__file__).resolve().parent.parent
-PULUMI: Final = str(CHECKOUT / "tools" / "pulumi")
-LAB: Final = str(CHECKOUT / "lab" / "lab")
-RESULTS: Final = CHECKOUT / "build" / "bench-deploy.json"
-
-PREVIEW: Final = "preview, no change"
-TARGETS: Final = {
-    "make up, from nothing to serving": (75.0, "s"),
-    PREVIEW: (6.0, "s"),
-    "memory of the lab: controller, load balancer, two nodes": (500.0, "MiB"),
-    "engine resources for one more node": (8.0, ""),
-}
-
-
-@dataclass
-class Round:
-    """One lab's life. Seconds by what was run, and other figures by name."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    figures: dict[str, float] = field(default_factory=dict)
-
-    def time(self, name: str, command: list[str], env: dict[str, str]) -> str:
-        """Run a command and keep how long it took; returns what it printed."""
-        began = time.monotonic()
-        done = subprocess.run(command, cwd=CHECKOUT, env=env, capture_output=True, text=True, check=False)
-        self.seconds[name] = time.monotonic() - began
-        if done.returncode:
-            sys.exit(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-        print(f"  {name}: {self.seconds[name]:.1f} s", flush=True)
-        return done.stdout
-
-
-def measure() -> Round:
-    """One round."""
-    lab = layout(f"b-{secrets.token_hex(3)}")
-    env = {**os.environ, "ANTMEDIA_LAB": lab.name}
-    result = Round()
-    try:
-        result.time("make up, from nothing to serving", ["make", "up"], env)
-        result.time("make up again", ["make", "up"], env)
-        result.time(PREVIEW, [PULUMI, "preview", "-s", "lab", "--expect-no-changes"], env)
-        result.time(
-            "preview --refresh, no change", [PULUMI, "preview", "-s", "lab", "--expect-no-changes", "--refresh"], env
-        )
-        result.figures["memory of the lab: controller, load balancer, two nodes"] = memory_mib(lab)
-        result.figures["engine resources for one more node"] = resources_of_one_more_node(lab, env)
-        result.time("make down", ["make", "down"], env)
-    finally:
-        subprocess.run([LAB, "--lab", lab.name, "down"], check=False, capture_output=True)
-    return result
-
-
-def memory_mib(lab: Layout) -> float:
-    """The proportional share of memory (PSS) of every process of the lab, in MiB."""
-    group = Path(lab.cgroup_file.read_text().strip())
-    pids = {int(lab.pid_file.read_text())}
-    for file in group.rglob("cgroup.procs"):
-        pids |= {int(pid) for pid in file.read_text().split()}
-    total_kib = 0
-    for pid in pids:
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue  # it has ended meanwhile
-        match = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
-        total_kib += int(match[1]) if match else 0
-    return total_kib / 1024
-
-
-def resources_of_one_more_node(lab: Layout, env: dict[str, str]) -> float:
-    """What a preview with one more edge would create, components counted."""
-    changed = lab.state / "one-more.yaml"
-    stack = yaml.safe_load((lab.state / "Pulumi.lab.yaml").read_text())
-    stack["config"]["antmedia:media"]["edges"]["count"] += 1
-    changed.touch(mode=0o600)
-    changed.write_text(yaml.safe_dump(stack))
-    shown = subprocess.run(
-        [PULUMI, "preview", "-s", "lab", "--json", "--config-file", str(changed)],
-        cwd=CHECKOUT, env=env, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    changed.unlink()
-    return float(sum(1 for step in json.loads(shown)["steps"] if step["op"] == "create"))
-
-
-def table(rounds: list[Round]) -> str:
-    """The medians and ranges as Markdown."""
-    lines = ["| | median | lowest | highest | to a preview | at most |", "|---|---|---|---|---|---|"]
-    for name in rounds[0].seconds:
-        values = [each.seconds[name] for each in rounds]
-        ratio = statistics.median(each.seconds[name] / each.seconds[PREVIEW] for each in rounds)
-        lines.append(_row(name, values, "s", f"x{ratio:.1f}"))
-    lines += [_row(n, [each.figures[n] for each in rounds], TARGETS[n][1], "") for n in rounds[0].figures]
-    return "\n".join(lines)
-
-
-def _row(name: str, values: list[float], unit: str, ratio: str) -> str:
-    def shown(value: float) -> str:
-        return f"{value:.1f} {unit}" if unit == "s" else f"{value:.0f} {unit}".strip()
-
-    target = shown(TARGETS[name][0]) if name in TARGETS else ""
-    cells = [name, shown(statistics.median(values)), shown(min(values)), shown(max(values)), ratio, target]
-    return f"| {' | '.join(cells)} |"
+BUILD: Final = Path(__file__).resolve().parent.parent / "build"
+LAB, NODES = "lab", "nodes"
 
 
 def main() -> int:
     """Measure, print, and keep."""
-    parser = argparse.ArgumentParser(prog="make bench-deploy", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured (3)")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    arguments = parser.parse_args()
-    rounds = []
-    for number in range(1, arguments.rounds + 1):
-        print(f"round {number} of {arguments.rounds}", flush=True)
-        rounds.append(measure())
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps([{"seconds": r.seconds, "figures": r.figures} for r in rounds], indent=1) + "\n")
-    text = table(rounds)
-    print(f"\n{text}\n\nevery run: {RESULTS.relative_to(CHECKOUT)}")
-    if arguments.write:
-        machine = f"{os.cpu_count()} processors, {platform.freedesktop_os_release()['PRETTY_NAME']}"
-        bench.write_section(
-            "bench-deploy",
-            f"Absolute times are of one machine ({machine}, {date.today()}, {len(rounds)} rounds, warm caches), ratios "
-            f"are of the same round.\n\n{text}",
-        )
+    arguments = _arguments()
+    figures: dict[str, float] = {}
+    runs: dict[str, Any] = {}
+    if arguments.only in (None, LAB):
+        rounds = []
+        for number in range(1, arguments.rounds + 1):
+            print(f"round {number} of {arguments.rounds}", flush=True)
+            rounds.append(lab_rounds.measure())
+        figures |= lab_rounds.flat(rounds)
+        runs[LAB] = [dataclasses.asdict(each) for each in rounds]
+        _show(LAB, f"{len(rounds)} rounds, ratios are of the same round", lab_rounds.table(rounds), arguments.write)
+    if arguments.only in (None, NODES):
+        measured = nodes.measure(pairs=arguments.pairs, rounds=arguments.rounds, plugins=arguments.terraform_plugins)
+        figures |= nodes.flat(measured)
+        runs[NODES] = dataclasses.asdict(measured)
+        _show(NODES, nodes.MEANING, nodes.table(measured), arguments.write)
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "bench-deploy-runs.json").write_text(json.dumps(runs, indent=1) + "\n")
+    (BUILD / "bench-deploy.json").write_text(json.dumps(figures, indent=1) + "\n")
+    print("\nbuild/bench-deploy.json; every run: build/bench-deploy-runs.json")
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench-deploy", description=__doc__)
+    parser.add_argument("--only", choices=(LAB, NODES), help="one of the parts (both)")
+    parser.add_argument("--rounds", type=int, default=3, help="labs, and first creations of each size (3)")
+    parser.add_argument("--pairs", type=int, default=6, help="previews and plans of 100 nodes; fewer of less nodes (6)")
+    parser.add_argument("--terraform-plugins", type=Path, metavar="DIR", help="where terraform finds its AWS provider")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    return parser.parse_args()
+
+
+def _show(part: str, meaning: str, table: str, write: bool) -> None:
+    print(f"\n{table}", flush=True)
+    if write:
+        machine = f"{os.cpu_count()} processors, {platform.freedesktop_os_release()['PRETTY_NAME']}, {date.today()}"
+        text = f"Absolute times are of one machine ({machine}, warm caches); {meaning}.\n\n{table}"
+        bench.write_section(f"bench-deploy ARGS='--only {part}'", text)
 
 
 if __name__ == "__main__":

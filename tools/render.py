@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +21,20 @@ from cluster.settings import NAMESPACE, SettingsError, load
 STACKS: Final = Path(__file__).resolve().parent.parent / "stacks"
 
 
-def configuration(stack: str) -> dict[str, Any]:
+def configuration(stack: str, folder: Path | None = None) -> dict[str, Any]:
     """The stack file's values; host files hold no secrets, so others stand in for those that it keeps encrypted.
+
+    `folder` has the file, where that is not stacks/.
 
     Raises:
         FileNotFoundError: no such stack.
     """
-    config = (yaml.safe_load((STACKS / f"Pulumi.{stack}.yaml").read_text()) or {}).get("config") or {}
+    text = ((folder or STACKS) / f"Pulumi.{stack}.yaml").read_text()
+    return with_stand_ins((yaml.safe_load(text) or {}).get("config") or {})
+
+
+def with_stand_ins(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the program's namespace, with others in place of its secrets. `config` has full keys."""
     values = {key.removeprefix(f"{NAMESPACE}:"): value for key, value in config.items() if key.startswith(NAMESPACE)}
     values["ssh"] = {"privateKey": keys.new_private_key(), "hostKey": keys.new_private_key()}
     for group in ("stats", "administrator", "databaseLogin"):
@@ -53,14 +61,14 @@ def _certificate(values: dict[str, Any]) -> dict[str, str]:
     return {"chain": chain.public_bytes(Encoding.PEM).decode(), "key": secret.decode()}
 
 
-def stack_plan(stack: str) -> ClusterPlan:
-    """The plan of a stack file.
+def stack_plan(stack: str, folder: Path | None = None) -> ClusterPlan:
+    """The plan of a stack file, in stacks/ or in `folder`.
 
     Raises:
         FileNotFoundError: no such stack.
         SettingsError: its configuration cannot be used.
     """
-    return plan(load(configuration(stack), now=datetime.now(UTC)), project=NAMESPACE, stack=stack)
+    return plan(load(configuration(stack, folder), now=datetime.now(UTC)), project=NAMESPACE, stack=stack)
 
 
 def main() -> int:

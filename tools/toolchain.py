@@ -30,7 +30,7 @@ if sys.version_info < MINIMUM_PYTHON:  # before any import of a module that an o
     sys.exit(f"error: this is Python {platform.python_version()}, and 3.11 or newer is needed (Debian 12 has it).")
 
 sys.path.insert(0, str(CHECKOUT))
-from tools.provision import cache, environment, gobuild, pins, releases  # noqa: E402
+from tools.provision import cache, cli_logs, environment, gobuild, pins, releases  # noqa: E402
 from tools.provision.steps import ProvisionError, complain, run, say, step  # noqa: E402
 
 REQUIREMENTS = CHECKOUT / "requirements-dev.txt"
@@ -73,6 +73,7 @@ def make() -> None:
             chain = make_chain(folder, versions, venv / "bin" / "python")
         say(f"The tool chain is ready after {time.monotonic() - started:.0f} s: {chain}")
     os.utime(chain)
+    cli_logs.switch_off(chain / "home")
     cache.point(folder / "current", chain.name)
     environment.link(CHECKOUT, venv)
 
@@ -163,7 +164,7 @@ def test() -> None:
     with step("actionlint: the workflows"):
         workflows = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
         run(
-            [program, "tool", "actionlint", "-shellcheck", "", *workflows],
+            [program, "tool", "actionlint", "-shellcheck", python.with_name("shellcheck"), *workflows],
             "pass actionlint",
             env=gobuild.go_environment(),
             cwd=SOURCES.tools / "actionlint",

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""antmedia-database-accounts FOLDER ADMINISTRATOR ROLE…: the database's two accounts are as they should be.
+"""antmedia-database-accounts provide|retire FOLDER ADMINISTRATOR ROLE…: the database's accounts are as they should be.
 
 Reads the name and the password of the media nodes' account, two lines, from standard input. FOLDER is on the data
-volume and root's alone: there it keeps the administrator's password, which it makes, and the name of the other account.
-An account that is right already is left alone.
+volume and root's alone: there it keeps the administrator's password, which it makes, and the names of the media nodes'
+accounts. provide makes the account and leaves those before it; retire drops those. An account that is right already is
+left alone.
 """
 
 from __future__ import annotations
@@ -86,13 +87,8 @@ def administer(folder: Path, name: str) -> Any:
 
 
 def provide(admin: Any, folder: Path, user: str, password: str, roles: list[str]) -> None:
-    """The media nodes' account; one that had another name goes."""
-    file = folder / "media"
-    before = file.read_text() if file.exists() else ""
-    if before and before != user and admin.command("usersInfo", before)["users"]:
-        admin.command("dropUser", before)
-        print(f"dropped the account {before}")
-    keep(file, user)
+    """The media nodes' account."""
+    keep_names(folder, [*(name for name in names(folder) if name != user), user])
     if not admin.command("usersInfo", user)["users"]:
         admin.command("createUser", user, pwd=password, roles=roles)
         print(f"made the account {user}")
@@ -105,12 +101,34 @@ def provide(admin: Any, folder: Path, user: str, password: str, roles: list[str]
         raise AccountsError(f"the database does not let {user} in with the password that it was just given")
 
 
+def retire(admin: Any, folder: Path, user: str) -> None:
+    """The accounts that media nodes had before this one go, with the connections that use them."""
+    for name in names(folder):
+        if name != user and admin.command("usersInfo", name)["users"]:
+            admin.command("dropUser", name)
+            print(f"dropped the account {name}")
+    keep_names(folder, [user])
+
+
+def names(folder: Path) -> list[str]:
+    """Of the accounts that media nodes have had, oldest first."""
+    file = folder / "media"
+    return file.read_text().split() if file.exists() else []
+
+
+def keep_names(folder: Path, found: list[str]) -> None:
+    keep(folder / "media", "\n".join(found))
+
+
 def main(arguments: list[str], text: str) -> int:
-    """0 when both accounts are right and nobody else gets in."""
-    folder, administrator, *roles = arguments
+    """0 when the accounts are right and nobody else gets in."""
+    what, folder, administrator, *roles = arguments
     user, password = text.splitlines()[:2]
     try:
         admin = administer(Path(folder), administrator)
+        if what == "retire":
+            retire(admin, Path(folder), user)
+            return 0
         provide(admin, Path(folder), user, password, roles)
         if not is_closed():
             raise AccountsError("the database shows its data without a login")

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ import yaml
 
 from tests.engine.sandbox import CHECKOUT, Namespace, SandboxError
 from tools import lab_stack, stack_secrets
+from tools.invocation import QUICK
 
 STACK = "engine"
+PATIENCE = 900
+"""Seconds that the longest command may take, on a busy machine: one that waits for itself never ends."""
 
 
 def toolchain() -> Path:
@@ -71,6 +74,19 @@ class Run:
     log: str
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What the preview of some stack file came to."""
+
+    accepted: bool
+    said: str
+    """All that a person sees."""
+    told: list[tuple[str, str]]
+    """Severity and text of every message, as the program gave it: `error`, `warning`, `info`, …"""
+    registered: list[tuple[str, str]]
+    """Type and name of every resource, the stack's own left out."""
+
+
 class EngineError(AssertionError):
     """The CLI failed; the text holds all that it said."""
 
@@ -99,6 +115,7 @@ class Engine:
         self._env = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PULUMI_", "SSH_"))}
         self._env.pop("PYTHONDONTWRITEBYTECODE", None)
         self._env |= {
+            **QUICK,
             "PATH": f"{tools / 'bin'}:{os.environ['PATH']}",
             "PULUMI_HOME": str(tools / "home"),
             "PULUMI_BACKEND_URL": f"file://{self.directory / 'state'}",
@@ -120,7 +137,7 @@ class Engine:
         made = project / f"Pulumi.{STACK}.yaml"
         stack_secrets.add_missing(["pulumi"], STACK, made, cwd=project, env=self._env)
         shown = json.loads(self._pulumi("config", "--show-secrets", "--json", "--stack", STACK, cwd=project))
-        configured = {key: item.get("objectValue", item["value"]) for key, item in shown.items()}
+        configured = _values(shown)
         self.secrets = _leaves(configured)
         ssh = configured[f"{name}:ssh"]
         self.ssh_keys = ssh["privateKey"], ssh["hostKey"]
@@ -148,9 +165,55 @@ class Engine:
             steps.append(Step(step["op"], kind.split("$")[-1], name, differing))
         return Plan(steps, shown)
 
+    def encrypted(self, texts: Collection[str]) -> dict[str, str]:
+        """The cipher text of each, for this stack's files."""
+        names = {text: f"{STACK}:text-{number}" for number, text in enumerate(texts)}
+        wanted = {name: {"value": text, "secret": True} for text, name in names.items()}
+        file = self.directory / "encrypted.yaml"
+        file.write_text(yaml.safe_dump(self._encryption))
+        self._pulumi("config", "set-all", "--json", json.dumps(wanted), "--stack", STACK, "--config-file", str(file))
+        made = stack_secrets.read(file)["config"]
+        return {text: made[name]["secure"] for text, name in names.items()}
+
+    def try_file(self, text: str, name: str) -> Trial:
+        """Preview a stack file, whatever it holds. Several may be tried at the same time, by names of their own."""
+        file, log = self.directory / f"{name}.yaml", self.directory / f"{name}.events"
+        file.write_text(f"{text.rstrip()}\n{yaml.safe_dump(self._encryption)}")
+        options = ("--stack", STACK, "--config-file", str(file), "--non-interactive", "--color", "never")
+        ran = subprocess.run(
+            self.namespace.command("pulumi", "preview", "--event-log", str(log), *options),
+            cwd=CHECKOUT, env={**self._env, "PULUMI_DEBUG_COMMANDS": "true"}, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        messages = [event["diagnosticEvent"] for event in events if "diagnosticEvent" in event]
+        steps = [event["resourcePreEvent"]["metadata"] for event in events if "resourcePreEvent" in event]
+        return Trial(
+            accepted=ran.returncode == 0,
+            said=ran.stdout + ran.stderr,
+            told=[(message["severity"], re.sub("<{%.*?%}>", "", message["message"])) for message in messages],
+            registered=[
+                (step["type"], step["urn"].split("::")[-1]) for step in steps if step["type"] != "pulumi:pulumi:Stack"
+            ],
+        )
+
+    @property
+    def _encryption(self) -> dict[str, str]:
+        """How the secrets of this stack's files are encrypted."""
+        return {"encryptionsalt": self._base["encryptionsalt"]}
+
     def preview_text(self, *options: str) -> str:
         """What a person sees: the preview as `--diff` shows it."""
-        return self._pulumi("preview", "--diff", *options, *self._common)
+        return self.run("preview", "--diff", *options)
+
+    def run(self, command: str, *options: str) -> str:
+        """One command on the stack as a person gives it; returns what it says."""
+        return self._pulumi(command, *options, *self._common)
+
+    def configuration(self) -> dict[str, Any]:
+        """What the program is given now, secrets in the clear, by key."""
+        command = ("config", "--show-secrets", "--json", "--stack", STACK, "--config-file", str(self._config))
+        return _values(json.loads(self._pulumi(*command)))
 
     def up(self, *options: str) -> Run:
         return self._update("up", "--skip-preview", *options)
@@ -175,19 +238,46 @@ class Engine:
         return found
 
     @property
+    def config_file(self) -> Path:
+        """What the program is given now; secrets are encrypted."""
+        return self._config
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """For what a person runs beside the CLI: its state, its passphrase, no credentials of who runs the tests."""
+        return self._env
+
+    @property
     def _common(self) -> list[str]:
         return ["--stack", STACK, "--config-file", str(self._config), "--non-interactive", "--color", "never"]
 
     def _update(self, command: str, *options: str) -> Run:
-        log = self._pulumi(command, "--yes", *options, *self._common)
+        log = self.run(command, "--yes", *options)
         return Run(_summary(log), self.outputs(), log)
 
     def _pulumi(self, *arguments: str, cwd: Path = CHECKOUT) -> str:
         command = self.namespace.command("pulumi", *arguments)
-        ran = subprocess.run(command, cwd=cwd, env=self._env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        try:
+            ran = subprocess.run(
+                command,
+                cwd=cwd,
+                env=self._env,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                timeout=PATIENCE,
+            )
+        except subprocess.TimeoutExpired as stuck:
+            said = stuck.stdout.decode() if isinstance(stuck.stdout, bytes) else stuck.stdout
+            raise EngineError(f"pulumi {' '.join(arguments)}: no end after {PATIENCE} s\n{said}") from None
         if ran.returncode:
             raise EngineError(f"pulumi {' '.join(arguments)}: exit {ran.returncode}\n{ran.stdout}\n{ran.stderr}")
         return ran.stdout
+
+
+def _values(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """By key, from what `pulumi config --json` shows."""
+    return {key: item.get("objectValue", item["value"]) for key, item in shown.items()}
 
 
 def _leaves(value: Any) -> list[str]:

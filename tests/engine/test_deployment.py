@@ -219,11 +219,12 @@ def test_the_next_update_mends_it_all(meddling: Meddling, ec2: Any) -> None:
 
 
 def test_destroy_leaves_nothing_even_when_a_host_is_gone(
-    destroying: Callable[[], Run], aws: AwsApi, ec2: Any, engine: Engine
+    destroying: Callable[[], Run], aws: AwsApi, ec2: Any, engine: Engine, ssh_log: SshServer
 ) -> None:
     ec2.terminate_instances(InstanceIds=[instance_at(ec2, engine.outputs()["loadBalancerAddress"])])
     assert aws.objects(), "there is something to destroy"
     destroying()
+    assert not ssh_log.calls, "nothing is drained where everything goes"
     assert aws.objects() == {}
     assert not engine.export()["deployment"].get("resources")
 

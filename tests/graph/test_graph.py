@@ -30,6 +30,10 @@ PRIVATE_KEY = keys.new_private_key()
 HOST_KEY = keys.new_private_key()
 
 
+ON_NODE = ("ready", "server", "joined")
+ON_BALANCER = ("forget", "drain", "serve")
+"""What is done for every node of a cluster, and where."""
+
 SECRET_GROUPS = ["antmedia:ssh", "antmedia:stats", "antmedia:administrator", "antmedia:databaseLogin"]
 
 
@@ -54,6 +58,8 @@ class Graph(pulumi.runtime.Mocks):
     outputs: dict[str, Any] = field(default_factory=dict)
     zones: str = "abcdef"
     credentials: bool = True
+    present: list[str] = field(default_factory=list)
+    """The private addresses of the hosts that exist."""
     images_asked_for: list[Any] = field(default_factory=list)
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
@@ -71,6 +77,8 @@ class Graph(pulumi.runtime.Mocks):
                 if not self.credentials:
                     return {}, [("", "No valid credential sources found")]
                 return {"names": [f"us-east-1{letter}" for letter in self.zones]}, []
+            case "aws:ec2/getInstances:getInstances":
+                return {"id": "found", "ids": [], "privateIps": self.present, "publicIps": []}, []
             case "aws:route53/getZone:getZone":
                 return {"zoneId": f"zone-of-{args.args['name']}"}, []
             case "aws:ec2/getAmi:getAmi":
@@ -191,8 +199,10 @@ def test_one_more_node_is_at_most_eight_more_resources(deploy: Callable[..., Gra
     assert new == {
         ("aws:ec2/instance:Instance", "edge-2"),
         ("antmedia:host:RemoteHost", "edge-2"),
-        *(("command:remote:Command", f"edge-2-{step}") for step in ("ready", "server", "joined")),
+        *(("command:remote:Command", f"edge-2-{step}") for step in ON_NODE),
+        *(("command:remote:Command", f"edge-2-{step}") for step in ON_BALANCER),
     }
+    assert len(new) == 8
 
 
 def test_resource_names_are_unique_by_type(deploy: Callable[..., Graph]) -> None:
@@ -223,9 +233,8 @@ def test_other_hosts_are_reached_through_the_load_balancer_and_pinned_like_it(de
     nodes = plan(load(configuration(), now=NOW), project="antmedia", stack="test").media
     steps = deploy(configuration()).of("Command")
     for node in nodes:
-        of_node = {name: step for name, step in steps.items() if name.startswith(f"{node.name}-")}
-        assert of_node, node.name
-        for name, step in of_node.items():
+        for name in (f"{node.name}-{step}" for step in ON_NODE):
+            step = steps[name]
             connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
             assert connection["host"] == str(node.address)
             assert connection["proxy"]["host"] == "198.51.100.1"
@@ -233,19 +242,35 @@ def test_other_hosts_are_reached_through_the_load_balancer_and_pinned_like_it(de
             assert step["triggers"] == [f"{node.name}-id"], name
 
 
+def test_what_the_load_balancer_does_for_a_node_is_done_on_its_host(deploy: Callable[..., Graph]) -> None:
+    commands = deploy(configuration()).of("Command")
+    for name in (f"{node}-{step}" for node in ("origin-1", "edge-1") for step in ON_BALANCER):
+        connection = pulumi.runtime.rpc.unwrap_rpc_secret(commands[name]["connection"])
+        assert (connection["host"], connection.get("proxy")) == ("198.51.100.1", None), name
+    drain, serve, forget = (commands[f"edge-1-{step}"] for step in ("drain", "serve", "forget"))
+    assert not drain.get("create") and not forget.get("create"), "they are for the node's end"
+    assert drain["delete"] == forget["delete"] == serve["create"]
+    assert serve["update"] == "true", "a changed script puts no node back that somebody has taken out"
+    assert pulumi.runtime.rpc.unwrap_rpc_secret(drain["triggers"])[0] == "edge-1-id"
+    assert serve["triggers"] == ["edge-1-drain-id"], "what is drained has to be proven again"
+
+
 def test_secrets_reach_hosts_by_standard_input_or_marked_as_secret_only(deploy: Callable[..., Graph]) -> None:
     seen = 0
     for resource in deploy(configuration()).resources:
         for key, value in resource.inputs.items():
             if pulumi.runtime.rpc.is_rpc_secret(value):
-                seen += 1
+                if key == "triggers":
+                    assert resource.name.endswith("-drain"), "a digest of the database's URI and the licence key"
+                    continue
                 assert key in ("stdin", "userData", "connection"), f"{resource.name}.{key}"
+                seen += 1
                 continue
             text = json.dumps(value, default=str)
             for secret in (PASSWORD, ADMINISTRATOR, DATABASE, "OPENSSH PRIVATE KEY"):
                 assert secret not in text, f"{resource.name}.{key}"
-    steps = {"lb-1": 7, "db-1": 7, "origin-1": 4, "edge-1": 3}
-    secret_texts = {"lb-1": 2, "db-1": 1, "origin-1": 3, "edge-1": 2}
+    steps = {"lb-1": 7, "db-1": 8, "origin-1": 7, "edge-1": 6}
+    secret_texts = {"lb-1": 2, "db-1": 2, "origin-1": 4, "edge-1": 3}
     assert seen == len(steps) + sum(steps.values()) + sum(secret_texts.values()), "user data, connections, texts"
 
 
@@ -415,7 +440,7 @@ def test_what_becomes_of_the_data_is_decided_by_one_setting(
 
 def test_the_database_is_reached_through_the_load_balancer_and_both_are_pinned(deploy: Callable[..., Graph]) -> None:
     steps = {name: step for name, step in deploy(configuration()).of("Command").items() if name.startswith("db-1-")}
-    names = ("ready", "volume", "install", "configure", "accounts", "backup", "verify")
+    names = ("ready", "volume", "install", "configure", "accounts", "backup", "verify", "retire")
     assert list(steps) == [f"db-1-{name}" for name in names]
     for name, step in steps.items():
         connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])

@@ -15,8 +15,13 @@ from lab import images
 from tests.lab.labs import Instance, Lab, Network, eventually, from_anywhere
 
 STAND_IN = "ami-0ddd0000000000001"
+ANOTHER_STAND_IN = "ami-0ddd0000000000003"
+"""The same image under another id."""
+
 AMS = "ami-0ddd0000000000002"
 HOME = "/usr/local/antmedia"
+AGAIN = "systemctl reset-failed antmedia; systemctl start antmedia"
+"""Also when it was started often of late."""
 
 LIVENESS_SECONDS = 40.0
 """From RunInstances to the first answer, on a busy machine. On an idle one: stand-in 2 s, real server 5 s."""
@@ -95,7 +100,7 @@ class Media:
 
     def forget_users(self) -> None:
         """Makes the node one that nobody has claimed."""
-        self.host.run("sh", "-c", f"systemctl stop antmedia; rm -f {HOME}/server.db; systemctl start antmedia")
+        self.host.run("sh", "-c", f"systemctl stop antmedia; rm -f {HOME}/server.db; {AGAIN}")
 
     def publisher(self, stream: str, seconds: int) -> list[str]:
         """The command that publishes a test picture and tone in real time."""

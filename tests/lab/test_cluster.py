@@ -140,3 +140,22 @@ def test_rebuilding_the_load_balancer_restarts_no_media_server(deployment: Deplo
     deployment.run("make", "repair", f"STACK={deployment.stack}", "NODE=lb-1", "ARGS=--yes")
     assert started() == before
     deployment.pulumi("preview", "--expect-no-changes")
+
+
+def test_a_wrong_licence_fails_the_update_and_is_told_as_such(deployment: Deployment) -> None:
+    def license_key(key: str) -> None:
+        deployment.edit(lambda config: config.update({"antmedia:license": {"key": key}}))
+
+    license_key("LAB-INVALID")
+    failed = deployment.pulumi("up", "--yes", "--skip-preview", check=False)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert "the licence service says that license.key is invalid" in said
+    assert "LAB-INVALID" not in said
+    license_key("LAB-1234")
+    deployment.up()
+    found = deployment.lab.host("edge-3", "grep", "licence", "/usr/local/antmedia/conf/red5.properties").stdout
+    assert found.strip() == "server.licence_key=LAB-1234"
+    deployment.edit(lambda config: config.pop("antmedia:license"))
+    deployment.up()
+    deployment.pulumi("preview", "--expect-no-changes")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cluster.database import account_name
 from tests.lab.deployments import Deployment, prepare
 from tests.lab.labs import eventually
 
@@ -53,10 +54,11 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         made.lab.down()
 
 
-def ask(deployment: Deployment, action: str, user: str = "antmedia", password: str | None = None) -> Any:
+def ask(deployment: Deployment, action: str, user: str | None = None, password: str | None = None) -> Any:
     """What the database answers on its own host: how many documents and which indexes, or an error's code."""
     known = deployment.password("databaseLogin") if password is None else password
-    said = deployment.lab.host("db-1", "python3", "-c", CLIENT, stdin=json.dumps([user, known, action])).stdout
+    name = account_name("antmedia", known) if user is None else user
+    said = deployment.lab.host("db-1", "python3", "-c", CLIENT, stdin=json.dumps([name, known, action])).stdout
     return json.loads(said)
 
 

@@ -269,6 +269,17 @@ def holding(deployment: Deployment, host: str, port: int, count: int, *more: str
         running.communicate()
 
 
+@pytest.fixture
+def patient(deployment: Deployment) -> Iterator[None]:
+    """Connections that are opened one by one to fill it last until the last one is open, also on a busy machine."""
+    deployment.edit(lambda config: config["antmedia:loadBalancer"].update(timeouts={"requestSeconds": 60}))
+    deployment.up()
+    yield
+    deployment.edit(lambda config: config["antmedia:loadBalancer"].pop("timeouts"))
+    deployment.up()
+
+
+@pytest.mark.usefixtures("patient")
 def test_when_media_is_full_statistics_and_validations_still_answer(deployment: Deployment) -> None:
     with holding(deployment, DOMAIN, 443, MAX_CONNECTIONS + 50) as (opened, said):
         assert said == "refused"

@@ -100,6 +100,21 @@ def test_who_claims_with_the_passwords_md5_may_log_in_with_both(node: Media, cla
     node.forget_users()
 
 
+def test_the_administrator_changes_the_password_as_the_web_panel_does(node: Media) -> None:
+    """By MD5, as it was made; without a session or with a wrong password nothing changes."""
+    node.forget_users()
+    assert node.ask("/rest/v2/users/initial", body={**ADMINISTRATOR, "password": MD5}).json["success"]
+    session = node.ask("/rest/v2/users/authenticate", body={**ADMINISTRATOR, "password": MD5}).session
+    wanted = {"email": ADMINISTRATOR["email"], "password": MD5, "newPassword": "b" * 32}
+    assert node.ask("/rest/v2/users/password", body=wanted).status == 403
+    assert not node.ask("/rest/v2/users/password", session=session, body={**wanted, "password": "no"}).json["success"]
+    assert node.ask("/rest/v2/users/password", session=session, body=wanted).json["success"]
+    for password, known in ((MD5, False), ("b" * 32, True)):
+        answer = node.ask("/rest/v2/users/authenticate", body={**ADMINISTRATOR, "password": password})
+        assert answer.json["success"] is known
+    node.forget_users()
+
+
 def test_a_login_that_is_no_json_is_refused(node: Media) -> None:
     assert node.ask("/rest/v2/users/authenticate", body='{"email"').status == 400
 

@@ -71,9 +71,10 @@ def run(
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
 
-    def call(user: str = "antmedia", password: str = "first-password") -> tuple[int, str]:
+    def call(user: str = "antmedia", password: str = "first-password", what: str = "provide") -> tuple[int, str]:
         server.commands.clear()
-        status = program.main([str(tmp_path), "administrator", "readWriteAnyDatabase"], f"{user}\n{password}\n")
+        arguments = [what, str(tmp_path), "administrator", "readWriteAnyDatabase"]
+        status = program.main(arguments, f"{user}\n{password}\n")
         said = capsys.readouterr()
         return int(status), said.out + said.err
 
@@ -102,11 +103,15 @@ def test_a_changed_password_is_taken_over(server: Server, run: Callable[..., tup
     assert changes(server) == ["updateUser"]
 
 
-def test_a_changed_name_drops_the_account_before(server: Server, run: Callable[..., tuple[int, str]]) -> None:
+def test_accounts_before_stay_until_they_are_retired(server: Server, run: Callable[..., tuple[int, str]]) -> None:
     run()
     server.users["somebody"] = "made by hand"
-    assert run(user="media")[0] == 0
-    assert set(server.users) == {"administrator", "media", "somebody"}
+    for user in ("second", "third"):
+        assert run(user=user, password=f"of-the-{user}")[0] == 0
+    assert set(server.users) == {"administrator", "antmedia", "second", "third", "somebody"}
+    for _ in range(2):
+        assert run(user="third", password="of-the-third", what="retire")[0] == 0
+        assert set(server.users) == {"administrator", "third", "somebody"}
 
 
 def test_an_interrupted_run_is_finished_by_the_next(
@@ -135,6 +140,6 @@ def test_a_database_that_asks_for_no_login_is_a_failure(server: Server, run: Cal
 
 
 def test_no_password_is_ever_printed(server: Server, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    said = run()[1] + run(password="second-password")[1] + run(user="media")[1]
+    said = run()[1] + run(password="second-password")[1] + run(user="media")[1] + run(user="media", what="retire")[1]
     for secret in ("first-password", "second-password", (tmp_path / "administrator").read_text()):
         assert secret not in said

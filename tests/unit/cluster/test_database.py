@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -14,9 +15,19 @@ from tests.unit.cluster.conftest import VALID
 def test_the_managed_database_is_reached_at_its_fixed_address_with_a_login(
     make_plan: Callable[..., ClusterPlan],
 ) -> None:
-    assert database.uri(make_plan()) == "mongodb://antmedia:horse-battery-correct@172.30.0.20:27017"
+    found = re.fullmatch(r"mongodb://antmedia-([0-9a-f]{8}):horse-battery-correct@172.30.0.20:27017", uri(make_plan()))
+    assert found
     own = {"password": "horse-battery-correct", "user": "media"}
-    assert (database.uri(make_plan(databaseLogin=own)) or "").startswith("mongodb://media:")
+    assert uri(make_plan(databaseLogin=own)).startswith(f"mongodb://media-{found[1]}:")
+
+
+def test_another_password_is_another_account(make_plan: Callable[..., ClusterPlan]) -> None:
+    names = {database.account(make_plan(databaseLogin={"password": f"a-password-{n}"}).settings)[0] for n in range(9)}
+    assert len(names) == 9
+
+
+def uri(plan: ClusterPlan) -> str:
+    return database.uri(plan) or ""
 
 
 def test_the_uri_of_an_external_database_is_passed_on_as_it_is(make_plan: Callable[..., ClusterPlan]) -> None:
@@ -77,4 +88,4 @@ def test_packages_come_from_the_named_repository_and_no_key_but_its_own_is_trust
 def test_backups_go_below_a_prefix_of_the_stacks_own(
     make_plan: Callable[..., ClusterPlan], backup: dict[str, object] | None, expected: str
 ) -> None:
-    assert render.database_backup_settings(make_plan(database={"backup": backup})) == expected
+    assert render.database_backup_settings(make_plan(database={"backup": backup} if backup else {})) == expected

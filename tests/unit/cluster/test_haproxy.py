@@ -80,7 +80,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
     """Settings that are right, of every kind that shapes haproxy.cfg."""
     mode = draw(st.sampled_from(["letsencrypt", "self-signed", "none"]))
     balancer: dict[str, Any] = {
-        "clearHttp": draw(st.sampled_from(["redirect", "serve"])),
+        "clearHttp": draw(st.sampled_from(["serve"] if mode == "none" else ["redirect", "serve"])),
         "stickiness": draw(st.booleans()),
         "limits": draw(st.sampled_from([False, {}, {"connections": 10}])),
         "instanceType": draw(st.sampled_from(["t3.small", "c6i.8xlarge"])),

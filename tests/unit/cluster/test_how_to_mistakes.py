@@ -1,7 +1,7 @@
 """The twenty mistakes of the how-to that this project replaces: none is made here, and each would be seen.
 
 Every mistake has a check that finds it, and a way to make it: the check must be silent on what we generate and speak up
-once the mistake is made. docs/decisions/haproxy.md explains them.
+once the mistake is made. docs/from-the-how-to.md says what each does.
 """
 
 from __future__ import annotations
@@ -201,6 +201,14 @@ MISTAKES = [
 
 def test_there_are_twenty() -> None:
     assert [mistake.number for mistake in MISTAKES] == list(range(1, 21))
+
+
+def test_the_page_for_who_comes_from_the_how_to_has_each() -> None:
+    page = (render.TEMPLATES.parent / "docs" / "from-the-how-to.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
+    assert rows == [(str(mistake.number), mistake.what) for mistake in MISTAKES]
+    paths = set(re.findall(r"`([a-z]+/[a-z/_-]+\.[a-z0-9.]+)`", page))
+    assert [path for path in sorted(paths) if not (render.TEMPLATES.parent / path).exists()] == []
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: f"{mistake.number}: {mistake.what}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.instance_types import InstanceType
-from cluster.settings import Mistake, Settings, SettingsError, load
+from cluster.settings import Mistake, Settings, SettingsError, load, secrets_in_the_clear
+from tests import stack_files
 from tests.unit.cluster.conftest import NOW, VALID
 
 
@@ -18,6 +21,30 @@ def mistakes(values: dict[str, Any], *, secret: tuple[str, ...] = ()) -> dict[st
     with pytest.raises(SettingsError) as caught:
         load(values, now=NOW, secret=secret)
     return {mistake.key: mistake for mistake in caught.value.mistakes}
+
+
+def load_file(file: Path) -> Settings:
+    values, secret, elsewhere = stack_files.StackFile(file).configuration()
+    return load(values, now=datetime.now(UTC), secret=secret, elsewhere=elsewhere)
+
+
+REFUSED = [file for file in stack_files.BAD if stack_files.told_by_the_program(file)]
+
+
+@pytest.mark.parametrize("file", REFUSED, ids=lambda file: file.stem)
+def test_a_bad_stack_file_is_answered_word_for_word(file: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_file(file)
+    assert str(caught.value) == stack_files.expected(file)
+    shown = [text for text in stack_files.StackFile(file).secrets if text in str(caught.value)]
+    assert not shown, "a secret is shown"
+
+
+@pytest.mark.parametrize("file", stack_files.GOOD, ids=lambda file: file.stem)
+def test_an_unusual_stack_file_is_taken_with_a_warning_where_one_is_due(file: Path) -> None:
+    values, secret, _ = stack_files.StackFile(file).configuration()
+    warnings = (*secrets_in_the_clear(values, secret), *load_file(file).warnings)
+    assert "\n".join(warnings) == stack_files.expected(file).strip()
 
 
 def test_what_is_left_out_has_safe_defaults(valid: dict[str, Any]) -> None:
@@ -73,9 +100,10 @@ def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
             "0",
             "from 1 to 1440",
         ),
+        ("loadBalancer", {"count": 2}, "loadBalancer.count", "2", "1: more than one load balancer is not possible yet"),
         ("loadBalancer", {"clearHttp": "both"}, "loadBalancer.clearHttp", "both", "redirect or serve"),
         ("loadBalancer", {"stickiness": "yes"}, "loadBalancer.stickiness", "yes", "true or false"),
-        ("loadBalancer", {"limits": True}, "loadBalancer.limits", "True", "or false for no limits"),
+        ("loadBalancer", {"limits": True}, "loadBalancer.limits", "true", "or false for no limits"),
         (
             "loadBalancer",
             {"limits": {"connections": 1}},
@@ -109,7 +137,7 @@ def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
         ("media", {"ami": "ami-0123456789abcdef0", "apps": []}, "media.apps", "[]", "a list of names"),
         ("database", {"mode": "mongo"}, "database.mode", "mongo", "managed, external or none"),
         ("database", {"onDestroy": "keep"}, "database.onDestroy", "keep", "refuse, snapshot or delete"),
-        ("database", {"members": 3}, "database.members", "3", "there is no such key"),
+        ("database", {"members": 3}, "database.members", "3", "1: a managed database is one host"),
         ("database", {"backup": {"hour": 3}}, "database.backup.bucket", "nothing", "an S3 bucket that exists"),
         (
             "database",
@@ -143,6 +171,34 @@ def test_a_mistake_names_key_value_and_what_it_may_hold(
     assert mistake.remedy
 
 
+def test_keys_that_do_not_go_together_are_named_beside_those_that_are_wrong(valid: dict[str, Any]) -> None:
+    del valid["domain"], valid["databaseLogin"], valid["adminCidrs"]
+    valid["media"]["edges"] = {"instanceType": "t3.large"}
+    valid |= {"network": {"zones": 7}, "loadBalancer": {"instanceType": "t9.huge"}, "domian": "x"}
+    assert set(mistakes(valid)) == {
+        f"antmedia:{key}"
+        for key in (
+            *("adminCidrs", "network.zones", "loadBalancer.instanceType", "domian"),
+            *("domain", "databaseLogin.password", "media.edges.instanceType"),
+        )
+    }
+
+
+def test_a_nodes_type_is_told_beside_a_wrong_load_balancer(valid: dict[str, Any]) -> None:
+    valid["media"]["edges"] = {"instanceType": "t3.large"}
+    assert set(mistakes(valid | {"loadBalancer": {"count": 2}})) == {
+        "antmedia:loadBalancer.count",
+        "antmedia:media.edges.instanceType",
+    }
+
+
+def test_nothing_is_said_of_keys_that_depend_on_a_wrong_one(valid: dict[str, Any]) -> None:
+    """With tls.mode letsencrypt, the default, a domain would be needed; what was meant is not known."""
+    del valid["domain"]
+    valid["tls"] = {"mode": "self-singed"}
+    assert set(mistakes(valid)) == {"antmedia:tls.mode"}
+
+
 @pytest.mark.parametrize("key", ["adminCidrs", "media", "ssh", "stats", "administrator"])
 def test_a_required_key_that_is_missing_is_named(valid: dict[str, Any], key: str) -> None:
     del valid[key]
@@ -150,9 +206,8 @@ def test_a_required_key_that_is_missing_is_named(valid: dict[str, Any], key: str
 
 
 def test_nodes_that_are_no_cluster_are_warned_of(valid: dict[str, Any]) -> None:
-    assert load(valid, now=NOW).warning is None
-    warning = load(valid | {"database": {"mode": "none"}}, now=NOW).warning
-    assert warning is not None
+    assert load(valid, now=NOW).warnings == ()
+    (warning,) = load(valid | {"database": {"mode": "none"}}, now=NOW).warnings
     assert "the 2 media nodes form no cluster" in warning
 
 
@@ -236,6 +291,69 @@ def test_where_mongodbs_packages_come_from_by_default(valid: dict[str, Any]) -> 
 def test_a_misspelt_key_in_a_group_that_may_be_left_out_is_answered_too(valid: dict[str, Any]) -> None:
     found = mistakes(valid | {"loadBalancer": {"limits": {"conections": 5}}})
     assert found["antmedia:loadBalancer.limits.conections"].remedy == "did you mean connections?"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "hidden"),
+    [
+        ("password", "hunter2", True),
+        ("stats", {"pasword": "hunter2"}, True),
+        ("stats", [{"password": "hunter2"}], True),
+        ("stats", "hunter2", True),
+        ("sttas", "hunter2", True),
+        ("apiToken", "hunter2", True),
+        ("databaseUri", "hunter2", True),
+        ("domian", "hunter2", False),
+        ("tls", {"domain": "hunter2"}, False),
+    ],
+)
+def test_a_misplaced_value_is_shown_only_where_it_can_be_no_secret(
+    valid: dict[str, Any], key: str, value: Any, hidden: bool
+) -> None:
+    """Also when the stack file has it in the clear, so that the engine does not know it for a secret."""
+    with pytest.raises(SettingsError) as caught:
+        load(valid | {key: value}, now=NOW)
+    assert ("hunter2" in str(caught.value)) != hidden
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong", "remedy"),
+    [
+        ("adminCidrs", "203.0.113.7/32 198.51.100.1/32", "write it as a list: [203.0.113.7/32, 198.51.100.1/32]"),
+        ("domain", "live.example.com:5443", "did you mean live.example.com?"),
+        ("network", {"cidr": "10.0.0.0/8"}, "choose a /16 or a smaller one: AWS makes no larger VPC"),
+        ("network", {"cidr": "172.30.0.0"}, "did you mean 172.30.0.0/16?"),
+        ("network", {"zones": 2.0}, "write it without a fraction: 2"),
+        ("loadBalancer", {"maxConnections": "10k"}, "write all the digits: 10000"),
+        ("loadBalancer", {"stickiness": 0}, "write false"),
+        ("loadBalancer", {"stickiness": "True"}, "write it in small letters and without quotes: true"),
+        ("loadBalancer", {"instanceType": "T3-Small"}, "did you mean t3.small?"),
+        ("database", {"packageSource": {"suite": 8}}, 'put it into quotes: "8"'),
+        ("database", {"backup": {"bucket": "s3://my-backups/"}}, "did you mean my-backups?"),
+        ("media", {"ami": "ami-0123456789abcdef0", "apps": ["/LiveApp"]}, "did you mean LiveApp?"),
+        ("stats", {"password": 123456789012}, "put it into quotes"),
+        ("licenseKey", "x", "did you mean antmedia:license.key?"),
+    ],
+)
+def test_what_is_nearly_right_is_answered_with_how_it_is_written(
+    valid: dict[str, Any], section: str, wrong: Any, remedy: str
+) -> None:
+    (mistake,) = mistakes(valid | {section: wrong}).values()
+    assert mistake.remedy == remedy
+
+
+def test_secrets_in_the_clear_are_named_and_not_shown(valid: dict[str, Any]) -> None:
+    values = {
+        "stats": {"password": "hunter2"},
+        "ssh": {"hostKey": "hunter2"},
+        "license": "hunter2",
+        "domain": "hunter2",
+    }
+    warnings = list(secrets_in_the_clear(values, ["ssh"]))
+    assert len(warnings) == 1
+    assert warnings[0].startswith("antmedia:stats.password is in the clear")
+    assert "config set --secret --path 'antmedia:stats.password'" in warnings[0]
+    assert "hunter2" not in warnings[0]
 
 
 def test_a_misspelt_key_is_answered_with_the_nearest_one(valid: dict[str, Any]) -> None:

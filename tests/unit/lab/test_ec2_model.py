@@ -257,5 +257,6 @@ def test_the_images_are_those_the_lab_has(api: Api) -> None:
         "ami-0ccc0000000001302": ("debian-13-amd64-20261101-2500", "136693071363", "/dev/xvda"),
         "ami-0ccc0000000001303": ("debian-13-three-keys", "136693071363", "/dev/xvda"),
         "ami-0ddd0000000000001": ("antmedia-lab-media-20261101", ACCOUNT, "/dev/sda1"),
+        "ami-0ddd0000000000003": ("antmedia-lab-media-20261126", ACCOUNT, "/dev/sda1"),
         "ami-0ddd0000000000002": ("antmedia-lab-media-ams-20261101", ACCOUNT, "/dev/sda1"),
     }

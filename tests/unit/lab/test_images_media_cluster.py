@@ -49,6 +49,10 @@ class Memory:
         self.users.append(record)
         return True
 
+    async def replace_administrator(self, record: dict[str, Any]) -> None:
+        self._answers()
+        self.users[:] = [record]
+
     async def settings(self) -> dict[str, Any]:
         self._answers()
         return self.changed

@@ -105,6 +105,11 @@ def test_the_tool_chain_comes_first_and_a_persons_login_stays() -> None:
     assert "PULUMI_BACKEND_URL" not in result
 
 
+def test_the_cli_is_made_quicker_unless_the_person_has_set_otherwise() -> None:
+    assert invocation.tool_environment(Path("/c"), PERSON).items() >= invocation.QUICK.items()
+    assert invocation.tool_environment(Path("/c"), {"GOGC": "100"})["GOGC"] == "100"
+
+
 def test_a_persons_own_pulumi_home_keeps_the_login() -> None:
     assert invocation.tool_environment(Path("/c"), {"PULUMI_HOME": "/own"})["PULUMI_CREDENTIALS_PATH"] == "/own"
     chosen = {"PULUMI_HOME": "/own", "PULUMI_CREDENTIALS_PATH": "/creds"}

@@ -15,7 +15,7 @@ import yaml
 
 from cluster import keys
 from lab import images
-from tools import deploy, lab_stack, new_stack, render, stack_secrets
+from tools import deploy, lab_stack, render, stack_secrets
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent.parent
 
@@ -91,29 +91,6 @@ def test_a_lab_stack_trusts_the_packages_of_its_own_lab(tmp_path: Path, monkeypa
 def test_a_file_with_secrets_is_its_owners_alone(tmp_path: Path) -> None:
     lab_stack._write(tmp_path / "f", "text")
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize("name", ["", "Prod", "1st", "a b", "../x", "x" * 41])
-def test_a_bad_name_for_a_new_stack_is_refused(name: str) -> None:
-    with pytest.raises(new_stack.NewStackError, match="is not a name for a stack"):
-        new_stack.stack_file(name, "dev")
-
-
-@pytest.mark.parametrize("name", ["lab", "lab-ams"])
-def test_the_labs_stacks_are_not_made_by_hand(name: str) -> None:
-    with pytest.raises(new_stack.NewStackError, match="make up"):
-        new_stack.stack_file(name, "dev")
-
-
-def test_a_new_stack_is_a_copy_and_an_old_one_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(new_stack, "STACKS", tmp_path)
-    (tmp_path / "Pulumi.dev.yaml").write_text("# dev\n")
-    file = new_stack.stack_file("mine", "dev")
-    assert file.read_text() == "# dev\n"
-    file.write_text("# changed\n")
-    assert new_stack.stack_file("mine", "dev").read_text() == "# changed\n"
-    with pytest.raises(new_stack.NewStackError, match=r"Pulumi\.none\.yaml"):
-        new_stack.stack_file("other", "none")
 
 
 @pytest.mark.parametrize("stack", ["lab", "lab-ams", "dev", "prod"])

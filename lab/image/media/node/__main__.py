@@ -175,7 +175,12 @@ async def main() -> int:
             say(f"not joined, so the server does not start: {error}")
             return 1
     jwt = properties.get("server.jwtServerControlEnabled") == "true"
-    node = Node(HOME, cluster=cluster, jwt_secret=properties.get("server.jwtServerSecretKey", "") if jwt else "")
+    node = Node(
+        HOME,
+        cluster=cluster,
+        jwt_secret=properties.get("server.jwtServerSecretKey", "") if jwt else "",
+        licence=properties.get("server.licence_key", ""),
+    )
     code = await serve(node)
     if cluster:
         await cluster.leave()

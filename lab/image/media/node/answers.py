@@ -34,6 +34,9 @@ RELAY = "ngx-local-relay"
 """What nginx calls itself when it publishes a stream that it fetches from another node."""
 
 SESSIONS_MAX = 10_000
+INVALID_LICENCE = "LAB-INVALID"
+"""The one licence key that counts as wrong: the stand-in asks no licence service."""
+
 VERSION = {"versionName": "0.0.0", "versionType": "Stand-in", "buildNumber": "0"}
 
 
@@ -67,11 +70,17 @@ class Sessions:
 class Node:
     """Everything a node remembers: sessions and viewers in memory, what outlives it in files or in its cluster.
 
-    `jwt_secret` is what signs the tokens of those who need no session; without it there is no such token.
+    `jwt_secret` is what signs the tokens of those who need no session; without it there is no such token. `licence` is
+    the key whose status it tells.
     """
 
     def __init__(
-        self, home: pathlib.Path, name: str | None = None, cluster: Cluster | None = None, jwt_secret: str = ""
+        self,
+        home: pathlib.Path,
+        name: str | None = None,
+        cluster: Cluster | None = None,
+        jwt_secret: str = "",
+        licence: str = "",
     ) -> None:
         self.streams = home / "webapps" / APPLICATION / "streams"
         self.cluster = cluster
@@ -80,6 +89,7 @@ class Node:
         self._changed_settings: dict[str, Any] = {}
         self._name = name
         self._jwt_secret = jwt_secret
+        self._licence = licence
         self._panel, self._application = Sessions("/"), Sessions(f"/{APPLICATION}")
         self._viewers: dict[str, collections.OrderedDict[str, float]] = {}  # stream -> session -> when it last asked
 
@@ -223,6 +233,8 @@ class Node:
             response = json_response(result(is_logged_in))
         elif not is_logged_in:
             response = error_page(403, "Not authenticated user")
+        elif call == ("POST", "/rest/v2/users/password"):
+            response = json_response(result(await self._change_password(request.body)))
         else:
             response = await self._administration(call, request)
         return response.with_headers(*cookie)
@@ -231,6 +243,9 @@ class Node:
         settings = f"/rest/v2/applications/settings/{APPLICATION}"
         if call == ("GET", "/rest/v2/version"):
             return json_response(VERSION)
+        if call == ("GET", "/rest/v2/last-licence-status"):
+            status = "invalid" if self._licence == INVALID_LICENCE else "valid"
+            return json_response({"licenceId": self._licence, "status": status} if self._licence else None)
         if call == ("GET", "/rest/v2/applications"):
             return json_response({"applications": [APPLICATION]})
         if call == ("GET", "/rest/v2/live-clients-size"):
@@ -323,6 +338,19 @@ class Node:
             {"email": email, "salt": salt, "digest": digest(md5(password), salt)}
         )
 
+    async def _change_password(self, body: bytes) -> bool:
+        try:
+            old, new = (json.loads(body)[key] for key in ("password", "newPassword"))
+        except (ValueError, KeyError, TypeError):
+            return False
+        record = await self._records.administrator()
+        # As it is kept, or as the web panel sends it.
+        if record is None or not any(matches(each, record) for each in (old, md5(old))):
+            return False
+        salt = secrets.token_hex(16)
+        await self._records.replace_administrator({**record, "salt": salt, "digest": digest(md5(new), salt)})
+        return True
+
     async def _is_user(self, email: str, password: str) -> bool:
         record = await self._records.administrator()
         if record is None:
@@ -330,8 +358,7 @@ class Node:
         # The web panel sends the MD5 of what is typed, here and when it makes the user, and the MD5 of what was sent is
         # kept. Who sends a password as typed is known by the MD5 of its MD5. The other way round nobody is known.
         attempts = (md5(password), md5(md5(password)))
-        known = any(hmac.compare_digest(digest(each, record["salt"]), record["digest"]) for each in attempts)
-        return known and email == str(record["email"])
+        return any(matches(each, record) for each in attempts) and email == str(record["email"])
 
     async def signal(self, message: str | bytes) -> dict[str, str] | None:
         """The answer to a WebSocket message, or None where the real server says nothing either."""
@@ -387,6 +414,11 @@ def login_of(body: bytes) -> tuple[str, str] | None:
 
 def digest(password: str, salt: str) -> str:
     return hashlib.pbkdf2_hmac("sha256", password.encode(), bytes.fromhex(salt), 50_000).hex()
+
+
+def matches(password: str, record: dict[str, Any]) -> bool:
+    """Whether a password is the one of an administrator's record."""
+    return hmac.compare_digest(digest(password, record["salt"]), record["digest"])
 
 
 def is_signed(token: str, secret: str, now: float) -> bool:

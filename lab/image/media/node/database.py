@@ -58,6 +58,9 @@ class Database:
 
         return await self._ask(add)
 
+    async def replace_administrator(self, record: dict[str, Any]) -> None:
+        await self._ask(lambda client: client["serverdb"]["user"].replace_one({"_id": "first"}, record))
+
     async def settings(self) -> dict[str, Any]:
         found = await self._ask(lambda client: client["clusterdb"]["AppSettings"].find_one({"_id": APPLICATION}))
         settings: dict[str, Any] = json.loads(found["settings"]) if found else {}

@@ -21,6 +21,9 @@ class Records(Protocol):
     async def add_administrator(self, record: dict[str, Any]) -> bool:
         """Keeps the first administrator's record; False when there is one already."""
 
+    async def replace_administrator(self, record: dict[str, Any]) -> None:
+        """Keeps another record of the same administrator."""
+
     async def settings(self) -> dict[str, Any]:
         """The application's settings that were changed."""
 
@@ -74,6 +77,9 @@ class Files:
         except FileExistsError:
             return False
         return True
+
+    async def replace_administrator(self, record: dict[str, Any]) -> None:
+        self._users.write_text(json.dumps(record))
 
     async def settings(self) -> dict[str, Any]:
         return json.loads(self._settings.read_text()) if self._settings.exists() else {}

@@ -1,0 +1,1 @@
+"""What the workflows in .github/workflows/ run besides what a person types."""
