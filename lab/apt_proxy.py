@@ -137,12 +137,15 @@ class Archive:
         found = (folder / unquote(parts.path).lstrip("/")).resolve()
         return found if found.is_relative_to(folder.resolve()) and found.is_file() else folder / "no such file"
 
-    def download(self, url: str) -> Download:
-        """The one download of this URL that is under way, started if there is none."""
+    def download(self, url: str) -> Download | None:
+        """The one download of this URL that is under way, started if there is none; None once the cache has it."""
         with self._lock:
             for finished in [name for name, held in self._downloads.items() if held.finished]:
                 del self._downloads[finished]
             if url not in self._downloads:
+                # Its last reader may have had every byte before the cache had the file.
+                if self.path(url).exists():
+                    return None
                 self._downloads[url] = Download(url, self.path(url))
             return self._downloads[url]
 
@@ -185,12 +188,10 @@ def serve(listening: socket.socket, archive: Archive) -> None:
 
         def _give_permanent(self, url: str) -> None:
             cached = archive.path(url)
-            try:
-                file = cached.open("rb")
-            except FileNotFoundError:
-                self._follow(archive.download(url))
+            if not cached.exists() and (download := archive.download(url)):
+                self._follow(download)
                 return
-            with file:
+            with cached.open("rb") as file:
                 self._start(200, os.fstat(file.fileno()).st_size)
                 if self.command == "GET":
                     self.connection.sendfile(file)

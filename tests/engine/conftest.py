@@ -76,13 +76,10 @@ def first_calls(_first: tuple[Run, list[SshCall]]) -> list[SshCall]:
 
 
 @pytest.fixture
-def destroying(engine: Engine, first_up: Run) -> Callable[[], Run]:
-    """Destroys the deployment. Tests with this fixture run last: nothing is left for others."""
-    return engine.destroy
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "destroying" in getattr(item, "fixturenames", ()))
+def destroying(engine: Engine, first_up: Run) -> Iterator[Callable[[], Run]]:
+    """Destroys the deployment, which is there again for the tests that follow."""
+    yield engine.destroy
+    engine.up()
 
 
 @pytest.fixture

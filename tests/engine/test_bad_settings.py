@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,9 +86,17 @@ def trials(
     """A preview of every file that a selected test is about: as many at once as there are processors, and one more."""
     parameters = [getattr(item, "callspec", None) for item in request.session.items]
     files = {found.params["file"] for found in parameters if found and "file" in found.params}
-    aws.client("route53").create_hosted_zone(Name="example.com", CallerReference="trials")
+    files.intersection_update([*stack_files.BAD, *stack_files.GOOD])  # other tests have files of their own
+    zone = aws.client("route53").create_hosted_zone(Name="example.com", CallerReference="trials")["HostedZone"]["Id"]
+    try:
+        return _tried(namespace, tmp_path_factory.mktemp("trials"), files)
+    finally:
+        aws.client("route53").delete_hosted_zone(Id=zone)
+
+
+def _tried(namespace: Namespace, directory: Path, files: Collection[Path]) -> dict[Path, Trial]:
     # A stack that was never deployed, apart from the one of the other tests.
-    engine = Engine(namespace, tmp_path_factory.mktemp("trials"))
+    engine = Engine(namespace, directory)
     made: dict[Path, stack_files.StackFile] = {}
     for file in sorted(files):
         try:

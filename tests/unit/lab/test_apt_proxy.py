@@ -101,6 +101,16 @@ def test_a_package_is_fetched_once(upstream: Upstream, proxy: int) -> None:
     assert upstream.asked == ["/pool/a.deb"]
 
 
+def test_what_the_cache_has_meanwhile_is_not_fetched_again(upstream: Upstream, archive: Archive) -> None:
+    url = upstream.url("pool/a.deb")
+    first = archive.download(url)
+    assert first is not None
+    while not first.finished:
+        first.wait(len(BODY))
+    assert archive.download(url) is None
+    assert upstream.asked == ["/pool/a.deb"]
+
+
 def test_the_archive_can_be_asked_by_its_name_as_well(upstream: Upstream, proxy: int) -> None:
     """What a host without proxy settings sends: a path and the archive's name."""
     assert _get(proxy, "/pool/a.deb", Host=f"127.0.0.1:{upstream.port}") == (200, BODY)
