@@ -132,7 +132,9 @@ class MediaNodes(pulumi.ComponentResource):
             text = pulumi.Output.concat(administrator(plan), plan.settings.licence_key, "\n")
             remote.step(Step("licence", render.media_licence(), text=text))
         *_, last = remote.steps.values()
-        step = Step("serve", render.node_serve(node), triggers=[drain.id], depends_on=[configured, last])
+        # On the instance too: --target-dependents does not look beyond what is deleted with the target.
+        after = [configured, last, self._instances[node.name]]
+        step = Step("serve", render.node_serve(node), triggers=[drain.id], depends_on=after)
         self._serving[node.name] = self._args.balancer.on_create(f"{node.name}-serve", step, remote)
 
     def finish(self) -> None:

@@ -269,6 +269,6 @@ def ids(engine: CrashingEngine) -> dict[str, str]:
     """The instance of each node."""
     return {
         resource["urn"].rpartition("::")[2]: resource["id"]
-        for resource in engine.export()["deployment"]["resources"]
+        for resource in engine.export()["deployment"].get("resources", [])
         if resource["type"] == "aws:ec2/instance:Instance"
     }
