@@ -1,8 +1,9 @@
-"""`make bench-deploy`: how long deployments take: into a real lab, and by their number of nodes against terraform's.
+"""`make bench-deploy`: how long deployments take: into a real lab, of different sizes, and against terraform's.
 
-The two parts can be run alone. Figures go to build/bench-deploy.json, every run to build/bench-deploy-runs.json, and
-with --write a table for each part to docs/benchmarks.md. Where terraform or its AWS provider is missing, what is
-measured against it is left out.
+The three parts can be run alone: `lab`; `changes`, first creations and rolls; `nodes`, against terraform. A figure of a
+part that was not run is kept as it was. Figures go to build/bench-deploy.json, every
+run to build/bench-deploy-runs.json, and with --write a table for each part to docs/benchmarks.md. Where terraform or
+its AWS provider is missing, what is measured against it is left out.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tools import bench
-from tools.bench import lab_rounds, nodes
+from tools.bench import changes, lab_rounds, nodes
 
 BUILD: Final = Path(__file__).resolve().parent.parent / "build"
-LAB, NODES = "lab", "nodes"
+LAB, CHANGES, NODES = "lab", "changes", "nodes"
 
 
 def main() -> int:
@@ -37,22 +38,34 @@ def main() -> int:
         figures |= lab_rounds.flat(rounds)
         runs[LAB] = [dataclasses.asdict(each) for each in rounds]
         _show(LAB, f"{len(rounds)} rounds, ratios are of the same round", lab_rounds.table(rounds), arguments.write)
+    if arguments.only in (None, CHANGES):
+        changed = changes.measure(rounds=arguments.rounds)
+        figures |= changes.flat(changed)
+        runs[CHANGES] = dataclasses.asdict(changed)
+        _show(CHANGES, changes.MEANING, changes.table(changed), arguments.write)
     if arguments.only in (None, NODES):
-        measured = nodes.measure(pairs=arguments.pairs, rounds=arguments.rounds, plugins=arguments.terraform_plugins)
+        measured = nodes.measure(pairs=arguments.pairs, plugins=arguments.terraform_plugins)
         figures |= nodes.flat(measured)
         runs[NODES] = dataclasses.asdict(measured)
         _show(NODES, nodes.MEANING, nodes.table(measured), arguments.write)
-    BUILD.mkdir(exist_ok=True)
-    (BUILD / "bench-deploy-runs.json").write_text(json.dumps(runs, indent=1) + "\n")
-    (BUILD / "bench-deploy.json").write_text(json.dumps(figures, indent=1) + "\n")
+    _keep("bench-deploy-runs.json", runs)
+    _keep("bench-deploy.json", figures)
     print("\nbuild/bench-deploy.json; every run: build/bench-deploy-runs.json")
     return 0
 
 
+def _keep(name: str, new: dict[str, Any]) -> None:
+    """Under build/, beside what other parts have left there."""
+    BUILD.mkdir(exist_ok=True)
+    file = BUILD / name
+    old = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**old, **new}, indent=1) + "\n")
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-deploy", description=__doc__)
-    parser.add_argument("--only", choices=(LAB, NODES), help="one of the parts (both)")
-    parser.add_argument("--rounds", type=int, default=3, help="labs, and first creations of each size (3)")
+    parser.add_argument("--only", choices=(LAB, CHANGES, NODES), help="one of the parts (all)")
+    parser.add_argument("--rounds", type=int, default=3, help="labs; first creations and rolls of each size (3)")
     parser.add_argument("--pairs", type=int, default=6, help="previews and plans of 100 nodes; fewer of less nodes (6)")
     parser.add_argument("--terraform-plugins", type=Path, metavar="DIR", help="where terraform finds its AWS provider")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")

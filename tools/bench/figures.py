@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.bench.inside import interval
@@ -34,6 +34,12 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> Estimate:
 def slope(points: Sequence[tuple[float, float]]) -> float:
     """By least squares: how much y grows when x grows by one."""
     return statistics.linear_regression(*zip(*points, strict=True)).slope
+
+
+def estimates_table(found: Mapping[str, Estimate], words: Mapping[str, str], targets: Mapping[str, float]) -> list[str]:
+    """Lines of Markdown: each figure in words, with what it is to be at most."""
+    lines = ["| | median, its interval (95 %) | at most |", "|---|---|---|"]
+    return lines + [f"| {words[key]} | {value} | {targets[key]:g} |" for key, value in found.items()]
 
 
 def differences(ours: dict[str, int], theirs: dict[str, int]) -> list[str]:

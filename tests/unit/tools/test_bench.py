@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cluster.firewall import rules
-from tools.bench import nodes, with_section
+from tools.bench import changes, nodes, with_section
 from tools.bench.figures import differences, ratio, slope
 from tools.bench.inside import interval
 from tools.bench.terraform import CONFIGURATION, steps_of, variables
@@ -62,8 +62,6 @@ def runs(*, terraform: bool) -> nodes.Runs:
         made.seconds[name] = {size: [factor * (2 + 0.05 * size)] * 2 for size in nodes.SIZES}
     made.seconds |= {name: {size: [1.0] for size in nodes.SIZES} for name in (nodes.UPDATE, nodes.UPDATE_AGAIN)}
     made.resources = {size: 80 + 5 * size for size in nodes.SIZES}
-    made.created = [{3: 50.0, 12: 60.0}]
-    made.rolled = [{3: 40.0, 12: 160.0}]
     return made
 
 
@@ -73,9 +71,14 @@ def test_the_figures_of_deployments_by_number_of_nodes() -> None:
         "preview_refresh_vs_terraform_plan_100": 0.5,
         "ms_per_node": 50.0,
         "resources_per_node": 5.0,
-        "create_12_vs_3": 1.2,
-        "roll_12_edges_vs_one_wave": 4.0,
     }
+
+
+def test_the_figures_of_first_creations_and_rolls() -> None:
+    made = changes.Runs(created=[{3: 50.0, 12: 60.0}], rolled=[{3: 40.0, 12: 160.0}])
+    assert changes.flat(made) == {"create_12_vs_3": 1.2, "roll_12_edges_vs_one_wave": 4.0}
+    assert changes.flat(made).keys() == changes.TARGETS.keys()
+    assert "3 nodes 50.0 s, 12 nodes 60.0 s" in changes.table(made)
 
 
 def test_without_terraform_what_is_compared_with_it_is_left_out_and_said_to_be() -> None:
