@@ -165,10 +165,15 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._descriptor, text.encode())
 
-    def exit_code(self) -> int:
-        with contextlib.suppress(OSError):
-            while chunk := os.read(self._descriptor, 4096):
-                self.said += chunk.decode()
+    def interrupt(self) -> int:
+        """Ctrl-C until it ends, since Python misses one between a prompt and its read; the exit code."""
+        with contextlib.suppress(OSError):  # the other end is closed
+            self.type("\x03")
+            while True:
+                if select.select([self._descriptor], [], [], 1)[0]:
+                    self.said += os.read(self._descriptor, 4096).decode()
+                else:
+                    self.type("\x03")
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
@@ -187,7 +192,6 @@ def test_a_person_is_asked_what_no_option_says_and_again_after_a_mistake_and_may
     person.read_until("ami: ")
     person.type("\n")
     assert "antmedia:media.ami" in person.read_until("ami: "), "there is no default"
-    person.type("\x03")  # Ctrl-C
-    assert person.exit_code() == 130
+    assert person.interrupt() == 130
     assert "no stack file was written or changed" in person.said
     assert not (person.stacks / "Pulumi.mine.yaml").exists()
