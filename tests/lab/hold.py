@@ -1,6 +1,7 @@
 """hold.py HOST PORT COUNT [tcp]: opens connections one after another and holds them until its standard input ends.
 
-Prints how many were opened, at once, and says "refused" when one was not. With TLS, unless it is told tcp.
+Prints how many are open, and says "refused" when two in turn were not opened: there may be room a moment
+later, when another connection ends. With TLS, unless it is told tcp.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ trusting = ssl.create_default_context()
 trusting.check_hostname = False
 trusting.verify_mode = ssl.CERT_NONE
 held: list[socket.socket] = []
-said = "all"
-for _ in range(count):
+refused = 0
+while len(held) < count and refused < 2:
     try:
         opened = socket.create_connection((host, port), 10)
         held.append(opened if "tcp" in sys.argv[4:] else trusting.wrap_socket(opened, server_hostname=host))
+        refused = 0
     except OSError:
-        said = "refused"
-        break
-print(len(held), said, flush=True)
+        refused += 1
+print(len(held), "refused" if refused else "all", flush=True)
 sys.stdin.read()
