@@ -7,7 +7,7 @@ import pulumi
 from cluster.plan import plan
 from cluster.render import haproxy_cfg
 from cluster.rollout import rollout
-from components import sdk_debug
+from components import garbage, sdk_debug
 from components.certificate_store import CertificateStore, CertificateStoreArgs
 from components.config import load_settings
 from components.database import Database, DatabaseArgs
@@ -18,6 +18,7 @@ from components.media import MediaNodes, MediaNodesArgs, present_addresses
 from components.network import Network, NetworkArgs, availability_zones
 from components.outputs import stack_outputs
 
+garbage.collect_rarely()
 sdk_debug.leave_out()
 settings = load_settings()
 cluster = plan(settings, project=pulumi.get_project(), stack=pulumi.get_stack())
