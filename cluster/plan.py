@@ -87,6 +87,11 @@ class ClusterPlan:
         return self.settings.media.apps[0]
 
     @property
+    def flow_log_group(self) -> str:
+        """The name of the log group that the VPC's flow logs go to."""
+        return f"/{self.project}/{self.stack}/flow-log"
+
+    @property
     def stack_tags(self) -> dict[str, str]:
         """What every object of the stack has, and no other object."""
         return {"Project": self.project, "Stack": self.stack, "ManagedBy": "pulumi"}
