@@ -64,9 +64,9 @@ class Rule:
     """Whether a finding fails the preview."""
 
 
-def of(resources: Iterable[Resource], *types: str) -> Iterator[Resource]:
-    """Those of some types, given as `module/kind:Kind` of the AWS provider, or its last word."""
-    return (each for each in resources if each.type.startswith("aws:") and each.kind in types)
+def of(resources: Iterable[Resource], *kinds: str) -> Iterator[Resource]:
+    """The resources of AWS of some kinds, such as `Instance`."""
+    return (each for each in resources if each.type.startswith("aws:") and each.kind in kinds)
 
 
 def entries(value: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from policy.rule import UNKNOWN, Finding, Resource
 from policy.rules import RULES
 
 pytestmark = pytest.mark.unit
+
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 TYPES = {
     "SecurityGroupIngressRule": "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
@@ -202,6 +205,13 @@ def test_a_network_is_logged_and_its_log_forgets() -> None:
     assert said(account.networks_are_logged, [vpc, for_ever, log]) == ["the log group group keeps flow logs for ever"]
     some = resource("FlowLog", "log", {"vpcId": "vpc"}, trafficType="REJECT")
     assert len(said(account.networks_are_logged, [vpc, group, some])) == 1
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_manual_has_every_rule_as_it_is(rule: Any) -> None:
+    level = "mandatory" if rule.mandatory else "advisory"
+    row = f"| `{rule.name}` | {rule.wants} | {rule.reason} | {level} |"
+    assert row in (CHECKOUT / "docs" / "policy.md").read_text()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
