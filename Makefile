@@ -51,6 +51,10 @@ new-stack: tools ## a stack file of your own with new keys and passwords (STACK=
 render: ## a host's file as the stack file makes it (STACK=prod FILE=haproxy.cfg)
 	@$(PYTHON) -m tools.render $(STACK) $(FILE)
 
+.PHONY: preview
+preview: tools ## what an update would change, and what the policies find in it (STACK=prod)
+	@tools/pulumi preview --stack $(STACK) --policy-pack policy $(ARGS)
+
 .PHONY: review
 review: tools ## what the working tree would change, and whom that interrupts (STACK=prod BASE=main)
 	@$(PYTHON) -m tools.review $(STACK) --base "$(BASE)" $(ARGS)

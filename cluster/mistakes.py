@@ -76,21 +76,23 @@ class Matches:
 
 
 class Filled:
-    """A group that may be left out, but not be empty, which has seldom been meant as leaving it out.
+    """A group, or a value, that may be left out, but not be empty, which has seldom been meant as leaving it out.
 
     Args:
-        off: what may stand for the group to switch it off, which makes it None.
+        off: what may stand for it to switch it off, which makes it None.
+        remedy: how it is filled.
     """
 
-    def __init__(self, off: bool | None = None) -> None:
+    def __init__(self, off: bool | None = None, remedy: str = "indent its keys under it, or remove the line") -> None:
         self.off = off
+        self.remedy = remedy
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return handler.generate_schema(Annotated[source, BeforeValidator(self._check)])
 
     def _check(self, value: Any) -> Any:
         if value is None:
-            raise NearMissError("indent its keys under it, or remove the line")
+            raise NearMissError(self.remedy)
         return None if value is self.off else value
 
 
@@ -136,6 +138,11 @@ class Key:
     def secret(self) -> bool:
         """Whether its value belongs encrypted into the stack file."""
         return self.kind is SecretStr
+
+    @property
+    def may_be_off(self) -> bool:
+        """Whether `false` may stand for its value."""
+        return any(isinstance(item, Filled) and item.off is False for item in self.info.metadata)
 
     @property
     def sentence(self) -> str:
@@ -288,6 +295,8 @@ def _remedy_for_kind(error: str, value: Any, key: Key) -> str | None:
     """How a value of the wrong kind is written as one of the right kind; None where that cannot be told."""
     text = value.strip() if isinstance(value, str) else None
     match error:
+        case "int_type" if text in ("no", "off", "false") and key.may_be_off:
+            return "write false, without quotes"
         case "int_type" if text is not None:
             if re.fullmatch(r"\d+", text):
                 return f"write it without quotes: {text}"

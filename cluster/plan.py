@@ -87,18 +87,28 @@ class ClusterPlan:
         return self.settings.media.apps[0]
 
     @property
+    def flow_log_group(self) -> str:
+        """The name of the log group that the VPC's flow logs go to."""
+        return f"/{self.project}/{self.stack}/flow-log"
+
+    @property
     def stack_tags(self) -> dict[str, str]:
         """What every object of the stack has, and no other object."""
-        return {"Project": self.project, "Stack": self.stack, "ManagedBy": "pulumi"}
+        return stack_tags(self.project, self.stack)
 
     def tags(self, role: str, node: str) -> dict[str, str]:
         """The tags of one object: `role` says what it serves (`network` where it serves all), `node` names it."""
-        return {
-            "Name": f"{self.project}-{self.stack}-{node}",
-            "Role": role,
-            "Node": node,
-            **self.stack_tags,
-        }
+        return tags(self.project, self.stack, role, node)
+
+
+def stack_tags(project: str, stack: str) -> dict[str, str]:
+    """The tags of a stack."""
+    return {"Project": project, "Stack": stack, "ManagedBy": "pulumi"}
+
+
+def tags(project: str, stack: str, role: str, node: str) -> dict[str, str]:
+    """The tags of one object of a stack."""
+    return {"Name": f"{project}-{stack}-{node}", "Role": role, "Node": node, **stack_tags(project, stack)}
 
 
 def plan(settings: Settings, *, project: str, stack: str) -> ClusterPlan:

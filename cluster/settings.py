@@ -6,6 +6,7 @@ The docstring under a key is its sentence in docs/settings.md and in stacks/sche
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import enum
 import ipaddress
@@ -67,6 +68,18 @@ def _admin_cidr(text: str) -> str:
         return None
 
     return _network(text, fault, 32)
+
+
+def _flow_log_days(days: int) -> int:
+    if days in FLOW_LOG_DAYS:
+        return days
+    if days == 0:
+        raise NearMissError(
+            "write false for no flow logs; they cannot be kept for ever, which 0 means to CloudWatch Logs: the longest "
+            f"is {FLOW_LOG_DAYS[-1]}"
+        )
+    at = bisect.bisect(FLOW_LOG_DAYS, days)
+    raise NearMissError(f"did you mean {' or '.join(map(str, FLOW_LOG_DAYS[max(0, at - 1) : at + 1]))}?")
 
 
 def _private(network: ipaddress.IPv4Network) -> bool:
@@ -164,6 +177,12 @@ MONGODB_URI: Final = re.compile(
 
 ADMIN_SHORTEST_PREFIX: Final = 8
 """The widest block of administrators' addresses that is let in: a whole organisation's, never the internet."""
+
+FLOW_LOG_DAYS: Final = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
+)
+"""What CloudWatch Logs takes. Source: its API reference, PutRetentionPolicy."""
 
 _AMI_ID: Final = r"ami-([0-9a-f]{8}|[0-9a-f]{17})"
 
@@ -318,6 +337,18 @@ class Network(Section):
         ),
     ] = 2
     """How many availability zones the nodes are spread over; changing it later replaces nodes."""
+    flow_log_days: Annotated[
+        Annotated[int, AfterValidator(_flow_log_days)] | None,
+        Filled(off=False, remedy="write a number of days or false, or remove the line"),
+        WithJsonSchema({"enum": [*FLOW_LOG_DAYS, False]}),
+        Guide(
+            f"one of CloudWatch Logs' own numbers of days ({', '.join(map(str, FLOW_LOG_DAYS))}), or false for no flow "
+            "logs",
+            "choose one of these numbers, or leave the key out for the default",
+            unit="days",
+        ),
+    ] = 365
+    """How long the VPC's flow logs, who spoke to whom, are kept in CloudWatch Logs; `false` makes none."""
 
 
 class Edition(enum.StrEnum):

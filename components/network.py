@@ -1,4 +1,4 @@
-"""The VPC: one public subnet per zone."""
+"""The VPC: one public subnet per zone, and a log of who spoke to whom in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from cluster.plan import ClusterPlan
+from components.role import role
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def availability_zones(wanted: int) -> Sequence[str]:
 
 
 class Network(pulumi.ComponentResource):
-    """A VPC with an internet gateway, one public subnet per zone, and a closed default group."""
+    """A VPC with an internet gateway, one public subnet per zone, a closed default group, and flow logs."""
 
     vpc_id: pulumi.Output[str]
     subnet_ids: Mapping[str, pulumi.Output[str]]
@@ -90,6 +91,51 @@ class Network(pulumi.ComponentResource):
             aws.ec2.RouteTableAssociation(zone.name, subnet_id=subnet.id, route_table_id=routes.id, opts=own)
             subnet_ids[zone.name] = subnet.id
 
+        if plan.settings.network.flow_log_days is not None:
+            self._flow_log(plan, vpc, plan.settings.network.flow_log_days)
+
         self.vpc_id = vpc.id
         self.subnet_ids = subnet_ids
         self.register_outputs({"vpc_id": vpc.id, "subnet_ids": subnet_ids})
+
+    def _flow_log(self, plan: ClusterPlan, vpc: aws.ec2.Vpc, days: int) -> None:
+        """Whoever spoke to any host, let in or not, kept for so many days."""
+        tags = plan.tags("network", "flow-log")
+        group = aws.cloudwatch.LogGroup(
+            "flow-log",
+            name=plan.flow_log_group,
+            retention_in_days=days,
+            tags=tags,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        delivery, allowed = role(
+            "flow-log",
+            service="vpc-flow-logs",
+            only_if={"StringEquals": {"aws:SourceAccount": vpc.owner_id}},
+            policy="flow-log",
+            statements=[
+                {
+                    "Effect": "Allow",
+                    # Not logs:CreateLogGroup: what is still on its way when the stack is destroyed would bring the
+                    # group back, without its retention.
+                    "Action": [
+                        "logs:CreateLogStream",
+                        "logs:DescribeLogGroups",
+                        "logs:DescribeLogStreams",
+                        "logs:PutLogEvents",
+                    ],
+                    "Resource": [group.arn, pulumi.Output.concat(group.arn, ":*")],
+                }
+            ],
+            tags=tags,
+            parent=self,
+        )
+        aws.ec2.FlowLog(
+            "flow-log",
+            vpc_id=vpc.id,
+            traffic_type="ALL",
+            log_destination=group.arn,
+            iam_role_arn=delivery.arn,
+            tags=tags,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[allowed]),
+        )

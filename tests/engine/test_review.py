@@ -42,6 +42,7 @@ def test_a_stack_without_changes_has_nothing_to_review(engine: Engine) -> None:
     done = reviewed(engine)
     assert done.returncode == 0, done.stderr
     assert "## What changes\n\nNothing.\n" in done.stdout
+    assert "## Policies\n\nNo findings.\n" in done.stdout
     assert f"HEAD has no stack file stacks/Pulumi.{STACK}.yaml" in done.stdout
 
 
@@ -122,6 +123,14 @@ def test_findings_of_policies_are_shown_and_mandatory_ones_fail(engine: Engine, 
     assert "- **mandatory** no-addresses: public-address: no addresses an address costs money" in done.stdout
     assert "- **advisory** costs: public-address: what costs an address costs money" in done.stdout
     assert "1 finding of a mandatory policy" in done.stderr
+
+
+def test_what_the_projects_own_policies_find_is_told(engine: Engine, put_back: None) -> None:
+    engine.configure({"antmedia:network": {"flowLogDays": False}})
+    done = reviewed(engine)
+    assert done.returncode == 0, "a remark fails nothing"
+    assert "- **advisory** networks-are-logged: vpc: Every VPC has a flow log" in done.stdout
+    assert "Set network.flowLogDays" in done.stdout
 
 
 def test_a_mistake_in_the_stack_file_is_told(engine: Engine, put_back: None) -> None:

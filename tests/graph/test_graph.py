@@ -67,6 +67,8 @@ class Graph(pulumi.runtime.Mocks):
         computed = {"arn": f"arn:{args.name}"} if args.typ.startswith("aws:") else {}
         if args.typ in ("aws:ec2/eip:Eip", "aws:ec2/instance:Instance"):
             computed |= {"publicIp": "198.51.100.1", "allocationId": f"{args.name}-allocation"}
+        if args.typ == "aws:ec2/vpc:Vpc":
+            computed |= {"ownerId": "123456789012"}
         if "name" not in args.inputs and args.typ.startswith("aws:iam"):
             computed |= {"name": args.name}
         return f"{args.name}-id", {**computed, **args.inputs}
@@ -148,6 +150,32 @@ def test_the_default_security_group_is_closed(deploy: Callable[..., Graph]) -> N
     (group,) = deploy(configuration()).of("DefaultSecurityGroup").values()
     assert not group.get("ingress")
     assert not group.get("egress")
+
+
+def test_the_vpc_has_a_flow_log_of_all_traffic_kept_for_as_long_as_the_stack_says(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(network={"flowLogDays": 30}))
+    (log,), (group,) = graph.of("FlowLog").values(), graph.of("LogGroup").values()
+    assert (log["vpcId"], log["trafficType"]) == ("vpc-id", "ALL")
+    assert (log["logDestination"], log["iamRoleArn"]) == ("arn:flow-log", "arn:flow-log")
+    assert (group["name"], group["retentionInDays"]) == ("/antmedia/test/flow-log", 30)
+    assert deploy(configuration()).of("LogGroup")["flow-log"]["retentionInDays"] == 365
+
+
+def test_flow_logs_are_written_by_their_service_alone_into_their_group_alone(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration())
+    (trust,) = json.loads(graph.of("Role")["flow-log"]["assumeRolePolicy"])["Statement"]
+    assert trust["Principal"] == {"Service": "vpc-flow-logs.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+    (allowed,) = json.loads(graph.of("RolePolicy")["flow-log"]["policy"])["Statement"]
+    assert allowed["Resource"] == ["arn:flow-log", "arn:flow-log:*"]
+    assert "logs:CreateLogGroup" not in allowed["Action"], "the group would come back after destroy"
+
+
+def test_a_stack_without_flow_logs_has_nothing_of_them(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(network={"flowLogDays": False}))
+    assert not graph.of("FlowLog")
+    assert not graph.of("LogGroup")
+    assert "flow-log" not in {**graph.of("Role"), **graph.of("RolePolicy")}
 
 
 def test_every_host_is_at_its_planned_address_with_imdsv2_and_an_encrypted_volume(deploy: Callable[..., Graph]) -> None:
@@ -371,7 +399,7 @@ def test_without_a_zone_the_program_touches_no_name_and_says_what_to_set(deploy:
 
 def test_only_the_load_balancer_may_read_the_certificates_store_and_nothing_else(deploy: Callable[..., Graph]) -> None:
     graph = deploy(configuration())
-    (policy,) = graph.of("RolePolicy").values()
+    policy = graph.of("RolePolicy")["certificate"]
     assert json.loads(policy["policy"])["Statement"] == [
         {
             "Effect": "Allow",
@@ -386,7 +414,7 @@ def test_only_the_load_balancer_may_read_the_certificates_store_and_nothing_else
 def test_without_an_authority_there_is_no_store_and_no_certbot(deploy: Callable[..., Graph], mode: str) -> None:
     graph = deploy(configuration(tls={"mode": mode}))
     assert not graph.of("Secret")
-    assert not graph.of("Role")
+    assert set(graph.of("Role")) == {"flow-log"}
     assert "lb-1-certbot" not in graph.of("Command")
 
 
@@ -454,7 +482,7 @@ def test_the_database_is_reached_through_the_load_balancer_and_both_are_pinned(d
 
 def test_only_the_database_may_read_and_write_its_backups_and_nothing_beside_them(deploy: Callable[..., Graph]) -> None:
     graph = deploy(configuration(database={"backup": {"bucket": "my-backups"}}, tls={"mode": "self-signed"}))
-    (policy,) = graph.of("RolePolicy").values()
+    policy = graph.of("RolePolicy")["backup"]
     assert json.loads(policy["policy"])["Statement"] == [
         {
             "Effect": "Allow",

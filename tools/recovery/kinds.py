@@ -36,6 +36,8 @@ class Kind:
     """Whether an object with the right tags stands where an operation was about to put it. Another deployment under the
     same name, with a state of its own, has the same tags."""
     service: str = "ec2"
+    filters: str = "Filters"
+    """What the listing calls its filters."""
 
 
 def _delete_instance(ec2: Any, instance: str) -> None:
@@ -272,6 +274,27 @@ def _detach_volume(ec2: Any, attachment: str) -> None:
     ec2.detach_volume(VolumeId=volume, InstanceId=instance)
 
 
+def _find_log_group(logs: Any, inputs: Inputs) -> list[str]:
+    """Only one in which nothing has been written: nothing else tells it from another deployment's of the same name."""
+    name = inputs["name"]
+    groups = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    return [
+        name
+        for group in groups
+        if group["logGroupName"] == name and not logs.describe_log_streams(logGroupName=name)["logStreams"]
+    ]
+
+
+def _delete_flow_log(ec2: Any, flow_log: str) -> None:
+    for refused in ec2.delete_flow_logs(FlowLogIds=[flow_log]).get("Unsuccessful", ()):
+        raise RecoveryError(f"AWS keeps the flow log {flow_log}: {refused['Error']['Message']}")
+
+
+def _flow_log_is_ours(ec2: Any, flow_log: str, inputs: Inputs) -> bool:
+    found = ec2.describe_flow_logs(Filter=[{"Name": "flow-log-id", "Values": [flow_log]}])["FlowLogs"]
+    return all(each["ResourceId"] == inputs["vpcId"] for each in found)
+
+
 KINDS: Final = (
     Kind("aws:ec2/volumeAttachment:VolumeAttachment", None, "volume attachment", _detach_volume, _find_attachment),
     Kind("aws:route53/record:Record", None, "DNS record", _delete_record, find=_find_record, service="route53"),
@@ -349,6 +372,22 @@ KINDS: Final = (
         "security group",
         _delete_group,
         is_ours=_group_is_ours,
+    ),
+    Kind(
+        "aws:ec2/flowLog:FlowLog",
+        ("describe_flow_logs", "FlowLogs", "FlowLogId"),
+        "flow log",
+        _delete_flow_log,
+        is_ours=_flow_log_is_ours,
+        filters="Filter",
+    ),
+    Kind(
+        "aws:cloudwatch/logGroup:LogGroup",
+        None,
+        "log group",
+        lambda logs, group: logs.delete_log_group(logGroupName=group),
+        _find_log_group,
+        service="logs",
     ),
     Kind(
         "aws:ec2/vpc:Vpc",

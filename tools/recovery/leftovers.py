@@ -47,9 +47,10 @@ def living(client: Any, kind: Kind, tags: Mapping[str, str]) -> Iterable[tuple[s
     operation, place, id_key = kind.listing
     filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
     if client.can_paginate(operation):
-        found = client.get_paginator(operation).paginate(Filters=filters).search(f"{place.removesuffix('[]')}[]")
+        pages = client.get_paginator(operation).paginate(**{kind.filters: filters})
+        found = pages.search(f"{place.removesuffix('[]')}[]")
     else:
-        found = getattr(client, operation)(Filters=filters)[place]
+        found = getattr(client, operation)(**{kind.filters: filters})[place]
     for each in found:
         has = {tag["Key"]: tag["Value"] for tag in each.get("Tags", ())}
         state = each.get("State")

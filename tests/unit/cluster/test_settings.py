@@ -89,7 +89,7 @@ def test_every_mistake_is_reported_at_once(valid: dict[str, Any]) -> None:
         ("network", {"cidr": "8.8.0.0/16"}, "network.cidr", "8.8.0.0/16", "private"),
         ("network", {"zones": 7}, "network.zones", "7", "from 1 to 6"),
         ("network", {"zones": "2"}, "network.zones", '"2"', "a whole number"),
-        ("network", "172.30.0.0/16", "network", "172.30.0.0/16", "the keys cidr and zones"),
+        ("network", "172.30.0.0/16", "network", "172.30.0.0/16", "the keys cidr, zones and flowLogDays"),
         ("tls", {"mode": "letsencript"}, "tls.mode", "letsencript", "letsencrypt, provided, self-signed or none"),
         ("loadBalancer", {"ami": "debian-13-amd64-*"}, "loadBalancer.ami", "debian-13-amd64-*", "exact name"),
         ("loadBalancer", {"instanceType": "t9.huge"}, "loadBalancer.instanceType", "t9.huge", "t3.small"),

@@ -317,6 +317,27 @@ def default_network_acl_ends_with_its_vpc(api: Api) -> None:
     assert api.ec2.describe_network_acls(Filters=inside)["NetworkAcls"] == []
 
 
+def flow_log_knows_its_log_group_by_arn(api: Api) -> None:
+    logs, vpc = api.client("logs"), api.network().vpc
+    logs.create_log_group(logGroupName="/a/b")
+    group = logs.describe_log_groups(logGroupNamePrefix="/a/b")["logGroups"][0]["arn"]
+    made = [
+        api.ec2.create_flow_logs(
+            ResourceType="VPC",
+            ResourceIds=[vpc],
+            TrafficType="ALL",
+            LogDestination=arn,
+            DeliverLogsPermissionArn="arn:aws:iam::123456789012:role/r",
+        )["FlowLogIds"][0]
+        for arn in (group, group.replace("/a/b", "/a/c"))
+    ]
+    there, absent = (api.ec2.describe_flow_logs(FlowLogIds=[each])["FlowLogs"][0] for each in made)
+    assert (there["DeliverLogsStatus"], there["LogGroupName"]) == ("SUCCESS", "/a/b")
+    assert (absent["DeliverLogsStatus"], absent["LogGroupName"]) == ("FAILED", "/a/c")
+    api.ec2.delete_flow_logs(FlowLogIds=made)
+    logs.delete_log_group(logGroupName="/a/b")
+
+
 def zone_with_a_vpc_is_private(api: Api) -> None:
     zone = api.client("route53").create_hosted_zone(
         Name="db.internal", CallerReference="1", VPC={"VPCRegion": "us-east-1", "VPCId": api.network().vpc}
@@ -380,6 +401,7 @@ CHECKS: dict[str, Callable[[Api], None]] = {
         subnet_in_use_is_not_deleted,
         gateway_with_public_addresses_is_not_detached,
         default_network_acl_ends_with_its_vpc,
+        flow_log_knows_its_log_group_by_arn,
         zone_with_a_vpc_is_private,
         rpc_v2_cbor,
     )

@@ -71,6 +71,7 @@ def test_the_variable_names_the_stack_unless_a_flag_does() -> None:
         ("up", True),
         ("update", True),
         ("preview --diff", True),
+        ("preview --stack lab --policy-pack policy", True),
         ("refresh", True),
         ("destroy", True),
         ("import aws:ec2/vpc:Vpc v vpc-1", True),

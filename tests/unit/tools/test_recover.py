@@ -405,6 +405,7 @@ ABSENT = {
     "RouteTableId": "rtb-0123456789abcdef0",
     "GroupId": "sg-0123456789abcdef0",
     "VpcId": "vpc-0123456789abcdef0",
+    "FlowLogId": "fl-0123456789abcdef0",
 }
 
 

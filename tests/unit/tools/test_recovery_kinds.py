@@ -19,6 +19,8 @@ SECRET = "aws:secretsmanager/secret:Secret"
 VOLUME = "aws:ebs/volume:Volume"
 ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment"
 ASSOCIATION = "aws:ec2/eipAssociation:EipAssociation"
+LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
+FLOW_LOG = "aws:ec2/flowLog:FlowLog"
 
 
 @pytest.fixture
@@ -81,6 +83,31 @@ def test_a_volume_is_detached_and_never_taken_for_a_half_made_one(account: None)
     assert [each["VolumeId"] for each in ec2.describe_volumes(VolumeIds=[used])["Volumes"]] == [used]
 
 
+def test_a_log_group_is_taken_for_a_half_made_one_only_while_nothing_is_in_it(account: None) -> None:
+    logs, name = boto3.client("logs"), "/antmedia/test/flow-log"
+    for each in (name, f"{name}-of-another"):
+        logs.create_log_group(logGroupName=each)
+    assert found(LOG_GROUP, {"name": name}) == [name]
+    logs.create_log_stream(logGroupName=name, logStreamName="eni-1")
+    assert found(LOG_GROUP, {"name": name}) == []
+    assert taken_away(LOG_GROUP, name)
+    assert not taken_away(LOG_GROUP, name)
+
+
+def test_a_flow_log_is_ours_by_its_vpc_and_goes_before_what_it_writes_with(account: None) -> None:
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    made = ec2.create_flow_logs(
+        ResourceType="VPC", ResourceIds=[vpc], TrafficType="ALL", LogGroupName="g", DeliverLogsPermissionArn="arn:r"
+    )["FlowLogIds"]  # fmt: skip
+    kind = BY_TYPE[FLOW_LOG]
+    assert [kind.is_ours(ec2, made[0], {"vpcId": each}) for each in (vpc, "vpc-0123456789abcdef0")] == [True, False]
+    order = [each.type for each in KINDS]
+    assert order.index(FLOW_LOG) < min(map(order.index, (LOG_GROUP, ROLE, POLICY, "aws:ec2/vpc:Vpc")))
+    assert taken_away(FLOW_LOG, made[0])
+    assert not taken_away(FLOW_LOG, made[0])
+
+
 @pytest.mark.parametrize(
     ("kind", "inputs"),
     [
@@ -89,6 +116,7 @@ def test_a_volume_is_detached_and_never_taken_for_a_half_made_one(account: None)
         (POLICY, {"name": "none", "role": "none"}),
         (PROFILE, {"name": "none"}),
         (SECRET, {"name": "none"}),
+        (LOG_GROUP, {"name": "none"}),
         (ASSOCIATION, {"allocationId": "eipalloc-0123456789abcdef0", "instanceId": "i-0123456789abcdef0"}),
     ],
 )
