@@ -98,6 +98,8 @@ def variables(plan: ClusterPlan, steps: Mapping[str, Mapping[str, str]]) -> dict
         "cidr": str(plan.vpc),
         "zones": {zone.name: {"number": zone.number, "subnet": str(zone.subnet)} for zone in plan.zones},
         "tags": _tags(plan),
+        "flow_log_group": f"{plan.flow_log_group}-terraform",  # both are in one account
+        "flow_log_days": plan.settings.network.flow_log_days,
         "groups": {group.value: f"antmedia {group.value} hosts" for group in groups(plan)},
         "rules": {
             rule.key: {
@@ -150,7 +152,7 @@ def _node(plan: ClusterPlan, node: Node) -> dict[str, Any]:
 
 
 def _tags(plan: ClusterPlan) -> dict[str, dict[str, str]]:
-    names = ["vpc", "default-closed", "internet-gateway", "public", *(zone.name for zone in plan.zones)]
+    names = ["vpc", "default-closed", "internet-gateway", "public", "flow-log", *(zone.name for zone in plan.zones)]
     return {
         **{name: plan.tags("network", name) for name in names},
         **{group.value: plan.tags(group.value, group.value) for group in groups(plan)},

@@ -18,6 +18,7 @@ provider "aws" {
     ec2            = var.api
     sts            = var.api
     iam            = var.api
+    logs           = var.api
     secretsmanager = var.api
   }
 }

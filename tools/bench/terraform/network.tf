@@ -13,6 +13,48 @@ resource "aws_vpc" "vpc" {
   tags                 = var.tags["vpc"]
 }
 
+resource "aws_cloudwatch_log_group" "flow_log" {
+  name              = var.flow_log_group
+  retention_in_days = var.flow_log_days
+  tags              = var.tags["flow-log"]
+}
+
+resource "aws_iam_role" "flow_log" {
+  name_prefix = "flow-log-"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "vpc-flow-logs.amazonaws.com" }
+      Condition = { StringEquals = { "aws:SourceAccount" = aws_vpc.vpc.owner_id } }
+    }]
+  })
+  tags = var.tags["flow-log"]
+}
+
+resource "aws_iam_role_policy" "flow_log" {
+  name_prefix = "flow-log-"
+  role        = aws_iam_role.flow_log.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+      Resource = [aws_cloudwatch_log_group.flow_log.arn, "${aws_cloudwatch_log_group.flow_log.arn}:*"]
+    }]
+  })
+}
+
+resource "aws_flow_log" "vpc" {
+  vpc_id          = aws_vpc.vpc.id
+  traffic_type    = "ALL"
+  log_destination = aws_cloudwatch_log_group.flow_log.arn
+  iam_role_arn    = aws_iam_role.flow_log.arn
+  tags            = var.tags["flow-log"]
+  depends_on      = [aws_iam_role_policy.flow_log]
+}
+
 resource "aws_default_security_group" "closed" {
   vpc_id = aws_vpc.vpc.id
   tags   = var.tags["default-closed"]

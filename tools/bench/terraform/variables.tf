@@ -17,6 +17,14 @@ variable "tags" {
   type        = map(map(string))
 }
 
+variable "flow_log_group" {
+  type = string
+}
+
+variable "flow_log_days" {
+  type = number
+}
+
 variable "groups" {
   description = "Security groups: their descriptions by name."
   type        = map(string)
