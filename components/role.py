@@ -1,4 +1,4 @@
-"""What a host may do in AWS: one role for it, with one policy."""
+"""What a host may do in AWS: one role for it, with a policy for each thing that it does there."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pulumi_aws as aws
 def instance_profile(
     name: str,
     *,
-    policy: str,
-    statements: pulumi.Input[Sequence[Mapping[str, Any]]],
+    policies: Mapping[str, pulumi.Input[Sequence[Mapping[str, Any]]]],
     tags: Mapping[str, str],
     parent: pulumi.Resource,
-) -> pulumi.Output[str]:
-    """A profile's name: its role, called `name`, may do what the statements of its one policy allow."""
+) -> pulumi.Output[str] | None:
+    """A profile's name: its role, called `name`, may do what the policies' statements allow. None without policies."""
+    if not policies:
+        return None
     own = pulumi.ResourceOptions(parent=parent)
     role = aws.iam.Role(
         name,
@@ -28,10 +29,13 @@ def instance_profile(
         tags=tags,
         opts=own,
     )
-    allowed = aws.iam.RolePolicy(policy, role=role.id, policy=pulumi.Output.json_dumps(_document(statements)), opts=own)
+    allowed = [
+        aws.iam.RolePolicy(policy, role=role.id, policy=pulumi.Output.json_dumps(_document(statements)), opts=own)
+        for policy, statements in policies.items()
+    ]
     # A host that starts before its policy is there finds out by being refused.
     profile = aws.iam.InstanceProfile(
-        name, role=role.name, tags=tags, opts=pulumi.ResourceOptions(parent=parent, depends_on=[allowed])
+        name, role=role.name, tags=tags, opts=pulumi.ResourceOptions(parent=parent, depends_on=allowed)
     )
     return profile.name
 
