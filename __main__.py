@@ -15,6 +15,7 @@ from components.dns import Dns, DnsArgs
 from components.firewall import Firewall, FirewallArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs, LoadBalancerHost, LoadBalancerHostArgs
 from components.media import MediaNodes, MediaNodesArgs, present_addresses
+from components.monitoring import Monitoring, MonitoringArgs
 from components.network import Network, NetworkArgs, availability_zones
 from components.outputs import stack_outputs
 
@@ -100,6 +101,19 @@ media.finish()
 if database:
     database.retire(list(media.serving.values()))
 balancer.prove(media)
+monitoring = Monitoring(
+    "monitoring",
+    MonitoringArgs(
+        plan=cluster,
+        instance_ids={
+            cluster.load_balancer.name: entrance.instance.id,
+            **media.instance_ids,
+            **(database.instance_ids if database else {}),
+        },
+        balancer=entrance.remote,
+        database=database.remote if database else None,
+    ),
+)
 
-for name, value in stack_outputs(cluster, dns.address, media.public_addresses).items():
+for name, value in stack_outputs(cluster, dns.address, media.public_addresses, monitoring.dashboard_url).items():
     pulumi.export(name, value)

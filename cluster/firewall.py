@@ -111,7 +111,7 @@ ROWS: Final = (
     Row("lb-to-media-rtmp", _LB, _OUT, tcp(RTMP), _MEDIA, "RTMP"),
     Row("lb-to-media-ssh", _LB, _OUT, tcp(SSH), _MEDIA, "SSH to media nodes, of who came to the load balancer by SSH"),
     Row("lb-to-http", _LB, _OUT, tcp(HTTP), Peer.ANYWHERE, "Debian packages"),
-    Row("lb-to-https", _LB, _OUT, tcp(HTTPS), Peer.ANYWHERE, "Debian packages and certificates"),
+    Row("lb-to-https", _LB, _OUT, tcp(HTTPS), Peer.ANYWHERE, "Debian packages, certificates and metrics"),
     Row(
         "lb-to-db-ssh", _LB, _OUT, tcp(SSH), _DB, "SSH of deployments to the database host", only_with_database=_MANAGED
     ),
@@ -146,7 +146,15 @@ ROWS: Final = (
     ),
     Row("db-ssh", _DB, _IN, tcp(SSH), _LB, "SSH of deployments", only_with_database=_MANAGED),
     Row("db-to-http", _DB, _OUT, tcp(HTTP), Peer.ANYWHERE, "Debian packages", only_with_database=_MANAGED),
-    Row("db-to-https", _DB, _OUT, tcp(HTTPS), Peer.ANYWHERE, "Packages and backups", only_with_database=_MANAGED),
+    Row(
+        "db-to-https",
+        _DB,
+        _OUT,
+        tcp(HTTPS),
+        Peer.ANYWHERE,
+        "Packages, backups and metrics",
+        only_with_database=_MANAGED,
+    ),
 )
 """Reaching AWS's own resolver, time and metadata services needs no row: security groups do not apply to them."""
 

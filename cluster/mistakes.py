@@ -93,7 +93,8 @@ class Filled:
     def _check(self, value: Any) -> Any:
         if value is None:
             raise NearMissError(self.remedy)
-        return None if value is self.off else value
+        # A group on top that is switched off arrives as the engine hands over single values there: as text.
+        return None if value is self.off or (self.off is False and value == "false") else value
 
 
 class NearMissError(ValueError):

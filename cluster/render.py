@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import jinja2
 
-from cluster import addressing, capacity, database, firewall, haproxy
+from cluster import addressing, capacity, database, firewall, haproxy, monitoring
 from cluster.cloud_init import LOGIN_USER
 from cluster.plan import ClusterPlan, Node
 from cluster.settings import Settings
@@ -195,6 +195,23 @@ def database_verify() -> str:
     return _render("mongodb/verify.sh.j2", paths=database)
 
 
+def metrics(plan: ClusterPlan, node: Node) -> str:
+    """Script: the load balancer or the database's host publishes its metrics; or stops, where nothing is watched."""
+    return _render(
+        "monitoring/install.sh.j2",
+        wanted=node in monitoring.publishing(plan),
+        names=monitoring,
+        namespace=monitoring.namespace(plan),
+        stack=plan.stack,
+        node=node,
+        roles=[role.value for role in monitoring.roles(plan)],
+        balancer=node is plan.load_balancer,
+        paths=haproxy,
+        tls_port=firewall.STATS,
+        database=database,
+    )
+
+
 HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "haproxy.cfg": haproxy_cfg,
     "verify.sh": haproxy_verify,
@@ -220,5 +237,7 @@ HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "database-retire.sh": lambda _: database_retire(),
     "database-backup.sh": lambda _: database_backup(),
     "database-verify.sh": lambda _: database_verify(),
+    "metrics.sh": lambda plan: metrics(plan, plan.load_balancer),
+    "database-metrics.sh": lambda plan: metrics(plan, plan.database) if plan.database else "",
 }
 """What `make render FILE=…` can show."""

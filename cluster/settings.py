@@ -742,6 +742,17 @@ class License(Section):
     """The licence that every media node is given."""
 
 
+class Alarms(Section):
+    """What is watched by CloudWatch, and who is told; `alarms: false` for neither alarms nor a dashboard."""
+
+    email: Annotated[
+        Annotated[str, Matches(_EMAIL)] | None,
+        Guide("an e-mail address, or nothing", "give the address that is to be told, or leave the key out"),
+    ] = None
+    """Whom alarms are sent to, once they have followed the link in AWS's first message; left out, alarms are only shown
+    by CloudWatch."""
+
+
 class Settings(Section):
     """Everything a person decides about one stack."""
 
@@ -790,6 +801,12 @@ class Settings(Section):
     ]
     """Figures of instance types that the program does not know."""
     license: License = License()
+    alarms: Annotated[
+        Alarms | None,
+        Filled(off=False),
+        Guide("false for no alarms", "indent these keys under alarms, or write alarms: false"),
+    ] = Alarms()
+    """What is watched by CloudWatch, and who is told. Metrics, alarms and the dashboard cost beyond AWS's free tier."""
 
     def figures(self, instance_type: str) -> Figures | None:
         """What an instance type has; None where neither the table nor `instanceTypes` knows it."""

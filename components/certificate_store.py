@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan
-from components.role import instance_profile
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,14 @@ class CertificateStoreArgs:
 
 
 class CertificateStore(pulumi.ComponentResource):
-    """A secret that only the load balancer's host may read and write (docs/decisions/certificates.md).
+    """A secret that by `statements` only the load balancer's host may read and write (docs/decisions/certificates.md).
 
     Let's Encrypt gives 5 certificates a week for the same names: a rebuilt host must not need a new one.
     """
 
     secret_id: pulumi.Output[str]
-    instance_profile: pulumi.Output[str]
+    statements: Sequence[Mapping[str, Any]]
+    """What the load balancer's host may do."""
 
     def __init__(self, name: str, args: CertificateStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:loadbalancer:CertificateStore", name, None, opts)
@@ -40,18 +42,12 @@ class CertificateStore(pulumi.ComponentResource):
             tags=tags,
             opts=own,
         )
-        self.instance_profile = instance_profile(
-            "load-balancer",
-            policy="certificate",
-            statements=[
-                {
-                    "Effect": "Allow",
-                    "Action": ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],
-                    "Resource": secret.arn,
-                }
-            ],
-            tags=tags,
-            parent=self,
-        )
+        self.statements = [
+            {
+                "Effect": "Allow",
+                "Action": ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],
+                "Resource": secret.arn,
+            }
+        ]
         self.secret_id = secret.arn
-        self.register_outputs({"secret_id": self.secret_id, "instance_profile": self.instance_profile})
+        self.register_outputs({"secret_id": self.secret_id})

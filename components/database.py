@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
 
-from cluster import database, render
+from cluster import database, monitoring, render
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan, Node
 from cluster.settings import OnDestroy
 from components.host import instance, remote_host
-from components.remote import Step
+from components.remote import RemoteHost, Step
 from components.role import instance_profile
 
 GP3_BASELINE_MIB_PER_S: Final = 125
@@ -45,6 +45,9 @@ class Database(pulumi.ComponentResource):
 
     ready: pulumi.Resource
     """Media nodes may join the cluster from here on."""
+    instance_ids: Mapping[str, pulumi.Output[str]]
+    """By node name."""
+    remote: RemoteHost
 
     def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:database:Database", name, None, opts)
@@ -59,7 +62,7 @@ class Database(pulumi.ComponentResource):
             group=Group.DATABASE,
             subnet_ids=args.subnet_ids,
             security_group_ids=args.security_group_ids,
-            instance_profile=self._backup_profile(plan) if settings.database.backup else None,
+            instance_profile=self._profile(plan, node),
             opts=own,
         )
         attachment = aws.ec2.VolumeAttachment(
@@ -73,7 +76,8 @@ class Database(pulumi.ComponentResource):
         )
         user, password = database.account(settings)
         self._login = pulumi.Output.secret(f"{user}\n{password}\n")
-        self._host = remote = remote_host(plan, node, host, address=str(node.address), through=args.through, opts=own)
+        self.instance_ids = {node.name: host.id}
+        self.remote = remote = remote_host(plan, node, host, address=str(node.address), through=args.through, opts=own)
         for step in (
             Step(
                 "ready",
@@ -98,7 +102,7 @@ class Database(pulumi.ComponentResource):
     def retire(self, serving: Sequence[pulumi.Resource]) -> None:
         """Once every node uses the account that it was given, those before it go."""
         step = Step("retire", render.database_retire(), text=self._login, depends_on=serving)
-        self._host.step(step)
+        self.remote.step(step)
         self.register_outputs({})
 
     def _volume(self, args: DatabaseArgs) -> aws.ebs.Volume:
@@ -118,15 +122,12 @@ class Database(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=settings.on_destroy is OnDestroy.REFUSE),
         )
 
-    def _backup_profile(self, plan: ClusterPlan) -> pulumi.Input[str]:
-        """Lets the host read and write below its own prefix of the bucket, and nothing else."""
-        backup, tags = plan.settings.database.backup, plan.tags(Group.DATABASE.value, "backup")
-        assert backup is not None
-        prefix = database.backup_prefix(plan)
-        return instance_profile(
-            "database",
-            policy="backup",
-            statements=[
+    def _profile(self, plan: ClusterPlan, node: Node) -> pulumi.Input[str] | None:
+        """Lets the host publish metrics, read and write below its own prefix of the bucket, and nothing else."""
+        policies: dict[str, list[dict[str, Any]]] = {}
+        if backup := plan.settings.database.backup:
+            prefix = database.backup_prefix(plan)
+            policies["backup"] = [
                 {
                     "Effect": "Allow",
                     "Action": ["s3:GetObject", "s3:PutObject"],
@@ -138,7 +139,8 @@ class Database(pulumi.ComponentResource):
                     "Resource": f"arn:aws:s3:::{backup.bucket}",
                     "Condition": {"StringLike": {"s3:prefix": f"{prefix}*"}},
                 },
-            ],
-            tags=tags,
-            parent=self,
-        )
+            ]
+        if node in monitoring.publishing(plan):
+            policies["database-metrics"] = [monitoring.permission(plan)]
+        tags = plan.tags(Group.DATABASE.value, node.name)
+        return instance_profile("database", policies=policies, tags=tags, parent=self)

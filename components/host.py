@@ -42,6 +42,8 @@ def instance(
         private_ip=once_there(after, str(node.address)),
         vpc_security_group_ids=[security_group_ids[group]],
         iam_instance_profile=instance_profile,
+        # What AWS does without asking, said so that nobody switches it off unseen.
+        maintenance_options={"auto_recovery": "default"},
         metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
         root_block_device={
             "volume_type": "gp3",

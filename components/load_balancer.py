@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from cluster import render
+from cluster import monitoring, render
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan
 from cluster.settings import TlsMode
@@ -18,6 +18,7 @@ from components.dns import Dns
 from components.host import instance, remote_host
 from components.media import MediaNodes, administrator
 from components.remote import RemoteHost, Step
+from components.role import instance_profile
 from components.sequence import once_there
 
 
@@ -45,6 +46,7 @@ class LoadBalancerHost(pulumi.ComponentResource):
     def __init__(self, name: str, args: LoadBalancerHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("antmedia:loadbalancer:LoadBalancerHost", name, None, opts)
         own, node, store = pulumi.ResourceOptions(parent=self), args.plan.load_balancer, args.certificate_store
+        watched = node in monitoring.publishing(args.plan)
         self.address = args.dns.address
         self.instance = instance(
             args.plan,
@@ -52,7 +54,15 @@ class LoadBalancerHost(pulumi.ComponentResource):
             group=Group.LOAD_BALANCER,
             subnet_ids=args.subnet_ids,
             security_group_ids=args.security_group_ids,
-            instance_profile=store.instance_profile if store else None,
+            instance_profile=instance_profile(
+                "load-balancer",
+                policies={
+                    **({"certificate": store.statements} if store else {}),
+                    **({"load-balancer-metrics": [monitoring.permission(args.plan)]} if watched else {}),
+                },
+                tags=args.plan.tags(Group.LOAD_BALANCER.value, node.name),
+                parent=self,
+            ),
             opts=own,
         )
         self.reachable = aws.ec2.EipAssociation(

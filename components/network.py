@@ -112,21 +112,22 @@ class Network(pulumi.ComponentResource):
             "flow-log",
             service="vpc-flow-logs",
             only_if={"StringEquals": {"aws:SourceAccount": vpc.owner_id}},
-            policy="flow-log",
-            statements=[
-                {
-                    "Effect": "Allow",
-                    # Not logs:CreateLogGroup: what is still on its way when the stack is destroyed would bring the
-                    # group back, without its retention.
-                    "Action": [
-                        "logs:CreateLogStream",
-                        "logs:DescribeLogGroups",
-                        "logs:DescribeLogStreams",
-                        "logs:PutLogEvents",
-                    ],
-                    "Resource": [group.arn, pulumi.Output.concat(group.arn, ":*")],
-                }
-            ],
+            policies={
+                "flow-log": [
+                    {
+                        "Effect": "Allow",
+                        # Not logs:CreateLogGroup: what is still on its way when the stack is destroyed would bring the
+                        # group back, without its retention.
+                        "Action": [
+                            "logs:CreateLogStream",
+                            "logs:DescribeLogGroups",
+                            "logs:DescribeLogStreams",
+                            "logs:PutLogEvents",
+                        ],
+                        "Resource": [group.arn, pulumi.Output.concat(group.arn, ":*")],
+                    }
+                ]
+            },
             tags=tags,
             parent=self,
         )
@@ -137,5 +138,5 @@ class Network(pulumi.ComponentResource):
             log_destination=group.arn,
             iam_role_arn=delivery.arn,
             tags=tags,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[allowed]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=allowed),
         )

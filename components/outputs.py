@@ -12,7 +12,10 @@ from cluster.plan import ClusterPlan
 
 
 def stack_outputs(
-    plan: ClusterPlan, address: pulumi.Output[str], media_addresses: Mapping[str, pulumi.Output[str]]
+    plan: ClusterPlan,
+    address: pulumi.Output[str],
+    media_addresses: Mapping[str, pulumi.Output[str]],
+    dashboard_url: str | None,
 ) -> dict[str, Any]:
     """The outputs by name. `address` is the load balancer's public one; the nodes' are keyed by node name."""
     settings, app = plan.settings, plan.first_app
@@ -25,6 +28,7 @@ def stack_outputs(
         "rtmpsUrl": pulumi.Output.concat("rtmps://", name, f":{firewall.HTTPS}/{app}") if plan.serves_tls else None,
         "webSocketUrl": pulumi.Output.concat(f"ws{scheme}://", name, f"/{app}/websocket"),
         "statsUrl": pulumi.Output.concat("https://", name, f":{firewall.STATS}{haproxy.STATS_PATH}"),
+        "dashboardUrl": dashboard_url,
         "loadBalancerAddress": address,
         "dnsRecordToSet": records if records and settings.dns.zone is None else None,
         "certificate": {"mode": settings.tls.mode.value, "names": list(settings.names) or [address]},

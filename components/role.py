@@ -1,4 +1,4 @@
-"""What a host, or a service of AWS, may do in AWS: one role for it, with one policy."""
+"""What a host, or a service of AWS, may do in AWS: one role for it, with a policy for each thing that it does there."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ def role(
     *,
     service: str,
     only_if: Mapping[str, Any] | None = None,
-    policy: str,
-    statements: Statements,
+    policies: Mapping[str, Statements],
     tags: Mapping[str, str],
     parent: pulumi.Resource,
-) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
-    """A role that a service of AWS may take, `only_if` a condition holds, and its one policy, called `policy`."""
+) -> tuple[aws.iam.Role, Sequence[aws.iam.RolePolicy]]:
+    """A role that a service of AWS may take, `only_if` a condition holds, and its policies by name."""
     own = pulumi.ResourceOptions(parent=parent)
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{service}.amazonaws.com"}}
     made = aws.iam.Role(
@@ -32,19 +31,22 @@ def role(
         tags=tags,
         opts=own,
     )
-    return made, aws.iam.RolePolicy(
-        policy, role=made.id, policy=pulumi.Output.json_dumps(_document(statements)), opts=own
-    )
+    return made, [
+        aws.iam.RolePolicy(policy, role=made.id, policy=pulumi.Output.json_dumps(_document(statements)), opts=own)
+        for policy, statements in policies.items()
+    ]
 
 
 def instance_profile(
-    name: str, *, policy: str, statements: Statements, tags: Mapping[str, str], parent: pulumi.Resource
-) -> pulumi.Output[str]:
-    """A profile's name: its role, called `name`, may do what the statements of its one policy allow."""
-    made, allowed = role(name, service="ec2", policy=policy, statements=statements, tags=tags, parent=parent)
-    # A host that starts before its policy is there finds out by being refused.
+    name: str, *, policies: Mapping[str, Statements], tags: Mapping[str, str], parent: pulumi.Resource
+) -> pulumi.Output[str] | None:
+    """A profile's name: its role, called `name`, may do what the policies' statements allow. None without policies."""
+    if not policies:
+        return None
+    made, allowed = role(name, service="ec2", policies=policies, tags=tags, parent=parent)
+    # A host that starts before its policies are there finds out by being refused.
     profile = aws.iam.InstanceProfile(
-        name, role=made.name, tags=tags, opts=pulumi.ResourceOptions(parent=parent, depends_on=[allowed])
+        name, role=made.name, tags=tags, opts=pulumi.ResourceOptions(parent=parent, depends_on=allowed)
     )
     return profile.name
 

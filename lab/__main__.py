@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         help="port of 127.0.0.1 and of the load balancer (default: 8443:443, 5443:5443 and 1935:1935)",
     )
     into.add_argument("--admin", action="store_true", help="connect from the admin's address, not a viewer's")
+    command("alarms", _alarms, "list CloudWatch's alarms and their states")
     command("objects", _objects, "list what exists in the account, as JSON")
     logs = command("logs", _logs, "show the controller's log")
     logs.add_argument("--follow", action="store_true", help="go on showing it")
@@ -280,6 +281,12 @@ def _status(lab: Layout, options: argparse.Namespace) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _alarms(lab: Layout, options: argparse.Namespace) -> int:
+    for alarm in control.ask(lab, ask="alarms"):
+        print(f"{alarm['state']:18} {alarm['name']:40} {alarm['reason']}")
     return 0
 
 

@@ -7,6 +7,7 @@ its own, so that a slow boot does not delay a security group or a public address
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import ipaddress
 import logging
 import os
@@ -346,6 +347,8 @@ class Controller:
         match request.get("ask"):
             case "status":
                 return self.status()
+            case "alarms":
+                return [dataclasses.asdict(alarm) for alarm in model.alarms()]
             case "objects":
                 return model.objects()
             case "elastic":

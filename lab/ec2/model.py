@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.ec2 import REGION, backend
+from lab.ec2.patches import cloudwatch
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,25 @@ def _label_starts(name: str) -> list[int]:
 def _plain(name: str) -> str:
     """A name as it is asked for; Route 53 writes the asterisk as an octal code."""
     return str(name).rstrip(".").lower().replace("\\052", "*")
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A CloudWatch alarm. `state` is CloudWatch's: `OK`, `ALARM` or `INSUFFICIENT_DATA`."""
+
+    name: str
+    state: str
+    reason: str
+
+
+def alarms() -> list[Alarm]:
+    """All alarms as they are now."""
+    if not backend.is_loaded("cloudwatch"):
+        return []
+    with backend.LOCK:
+        held = backend.service("cloudwatch")
+        cloudwatch.evaluate(held)
+        return [Alarm(alarm.name, alarm.state_value, alarm.state_reason) for alarm in held.alarms.values()]
 
 
 def objects() -> dict[str, list[str]]:

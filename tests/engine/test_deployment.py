@@ -205,6 +205,7 @@ def test_nothing_else_is_to_be_changed_in_aws(meddling: Meddling) -> None:
         ("update", meddling.described),
         ("update", meddling.renamed),
         ("create", meddling.terminated),
+        ("update", "dashboard"),  # by the instance's new id
     }
     in_aws = {(step.op, step.name) for step in meddling.refreshed.changes if step.type.startswith("aws:")}
     assert in_aws == expected, str(meddling.refreshed)

@@ -42,20 +42,21 @@ def test_a_node_that_is_added_is_made_and_the_load_balancer_told_of_it(engine: E
     engine.configure(media(count=2))
     assert operations(engine.preview()) == {
         "create": NODE,
-        "update": {"Command lb-1-configure"},
+        "update": {"Command lb-1-configure", "Dashboard dashboard"},
         "replace": {"Command lb-1-verify"},
     }
-    assert engine.up().summary == {"create": 8, "update": 1, "replace": 1}
+    assert engine.up().summary == {"create": 8, "update": 2, "replace": 1}
     engine.preview_text("--expect-no-changes")
 
 
 def test_a_node_of_another_image_is_replaced_with_what_was_done_on_it(engine: Engine) -> None:
-    """One more image for all media nodes: instances and their steps, and the proof that all are back."""
+    """Another image for all media nodes: instances, their steps, the proof that all are back, and what shows them."""
     engine.configure({"antmedia:media": {"ami": OTHER_AMI, "edges": {"count": 2}}})
     nodes = ("origin-1", "edge-1", "edge-2")
     replaced = {f"Instance {node}" for node in nodes} | {f"Command {node}-{step}" for node in nodes for step in STEPS}
     assert operations(engine.preview()) == {
-        "replace": replaced | {"Command origin-1-administrator", "Command lb-1-verify"}
+        "replace": replaced | {"Command origin-1-administrator", "Command lb-1-verify"},
+        "update": {"Dashboard dashboard"},
     }
 
 
@@ -96,11 +97,11 @@ def test_a_node_that_is_removed_is_drained_and_ended_and_no_other_touched(engine
     engine.configure(media(count=1))
     assert operations(engine.preview()) == {
         "delete": NODE,
-        "update": {"Command lb-1-configure"},
+        "update": {"Command lb-1-configure", "Dashboard dashboard"},
         "replace": {"Command lb-1-verify"},
     }
     ssh_log.clear()
-    assert engine.up().summary == {"delete": 8, "update": 1, "replace": 1}
+    assert engine.up().summary == {"delete": 8, "update": 2, "replace": 1}
     engine.preview_text("--expect-no-changes")
     sent = [call.stdin for call in ssh_log.calls]
     order = [

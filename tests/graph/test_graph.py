@@ -16,7 +16,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from cluster import firewall, haproxy, keys
+from cluster import firewall, haproxy, keys, monitoring
 from cluster.plan import plan
 from cluster.settings import load
 from tests.unit.cluster.certificates import provide
@@ -58,6 +58,7 @@ class Graph(pulumi.runtime.Mocks):
     outputs: dict[str, Any] = field(default_factory=dict)
     zones: str = "abcdef"
     credentials: bool = True
+    partition: str = "aws"
     present: list[str] = field(default_factory=list)
     """The private addresses of the hosts that exist."""
     images_asked_for: list[Any] = field(default_factory=list)
@@ -81,6 +82,10 @@ class Graph(pulumi.runtime.Mocks):
                 return {"names": [f"us-east-1{letter}" for letter in self.zones]}, []
             case "aws:ec2/getInstances:getInstances":
                 return {"id": "found", "ids": [], "privateIps": self.present, "publicIps": []}, []
+            case "aws:index/getRegion:getRegion":
+                return {"region": "us-east-1"}, []
+            case "aws:index/getPartition:getPartition":
+                return {"partition": self.partition}, []
             case "aws:route53/getZone:getZone":
                 return {"zoneId": f"zone-of-{args.args['name']}"}, []
             case "aws:ec2/getAmi:getAmi":
@@ -212,8 +217,9 @@ def test_user_data_lets_only_the_deployment_key_in_and_pins_the_host_key(deploy:
 
 
 def test_every_taggable_resource_says_whose_it_is(deploy: Callable[..., Graph]) -> None:
-    without = ("Route", "RouteTableAssociation", "EipAssociation", "RolePolicy", "VolumeAttachment")
-    for resource in deploy(configuration()).resources:
+    without = {"Route", "RouteTableAssociation", "EipAssociation", "RolePolicy", "VolumeAttachment"}
+    without |= {"Dashboard", "TopicSubscription"}
+    for resource in deploy(configuration(alarms={"email": "ops@example.com"})).resources:
         if resource.typ.startswith("aws:") and resource.typ.rsplit(":", 1)[1] not in without:
             tags = resource.inputs["tags"]
             assert tags["Project"] == "antmedia", resource.name
@@ -249,7 +255,7 @@ def test_a_cluster_over_three_zones_has_a_subnet_in_each(deploy: Callable[..., G
 
 def test_the_steps_on_the_load_balancer_are_pinned_to_its_host_key(deploy: Callable[..., Graph]) -> None:
     steps = {name: step for name, step in deploy(configuration()).of("Command").items() if name.startswith("lb-1")}
-    names = ("ready", "install", "certificate", "stats-login", "configure", "certbot", "verify")
+    names = ("ready", "install", "certificate", "stats-login", "configure", "certbot", "verify", "metrics")
     assert list(steps) == [f"lb-1-{name}" for name in names]
     for name, step in steps.items():
         connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
@@ -297,7 +303,7 @@ def test_secrets_reach_hosts_by_standard_input_or_marked_as_secret_only(deploy: 
             text = json.dumps(value, default=str)
             for secret in (PASSWORD, ADMINISTRATOR, DATABASE, "OPENSSH PRIVATE KEY"):
                 assert secret not in text, f"{resource.name}.{key}"
-    steps = {"lb-1": 7, "db-1": 8, "origin-1": 7, "edge-1": 6}
+    steps = {"lb-1": 8, "db-1": 9, "origin-1": 7, "edge-1": 6}
     secret_texts = {"lb-1": 2, "db-1": 2, "origin-1": 4, "edge-1": 3}
     assert seen == len(steps) + sum(steps.values()) + sum(secret_texts.values()), "user data, connections, texts"
 
@@ -311,6 +317,9 @@ def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
     assert outputs["loadBalancerAddress"] == "198.51.100.1"
     assert outputs["dnsRecordToSet"] == ["live.example.com A 198.51.100.1"]
     assert outputs["certificate"] == {"mode": "letsencrypt", "names": ["live.example.com"]}
+    assert outputs["dashboardUrl"].startswith(
+        "https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#"
+    )
     assert set(outputs["nodes"]) == {"lb-1", "origin-1", "edge-1", "db-1"}
     assert PASSWORD not in json.dumps(outputs)
     assert ADMINISTRATOR not in json.dumps(outputs)
@@ -399,20 +408,23 @@ def test_without_a_zone_the_program_touches_no_name_and_says_what_to_set(deploy:
 
 def test_only_the_load_balancer_may_read_the_certificates_store_and_nothing_else(deploy: Callable[..., Graph]) -> None:
     graph = deploy(configuration())
-    policy = graph.of("RolePolicy")["certificate"]
-    assert json.loads(policy["policy"])["Statement"] == [
+    policies = graph.of("RolePolicy")
+    assert policies["certificate"]["role"] == "load-balancer-id"
+    assert json.loads(policies["certificate"]["policy"])["Statement"] == [
         {
             "Effect": "Allow",
             "Action": ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],
             "Resource": "arn:certificate",
         }
     ]
-    assert {name for name, host in graph.of("Instance").items() if host.get("iamInstanceProfile")} == {"lb-1"}
+    assert [name for name, policy in policies.items() if "secretsmanager" in policy["policy"]] == ["certificate"]
+    profiles = {name: host.get("iamInstanceProfile") for name, host in graph.of("Instance").items()}
+    assert profiles == {"lb-1": "load-balancer", "db-1": "database", "origin-1": None, "edge-1": None}
 
 
 @pytest.mark.parametrize("mode", ["self-signed", "none"])
 def test_without_an_authority_there_is_no_store_and_no_certbot(deploy: Callable[..., Graph], mode: str) -> None:
-    graph = deploy(configuration(tls={"mode": mode}))
+    graph = deploy(configuration(tls={"mode": mode}, alarms=False))
     assert not graph.of("Secret")
     assert set(graph.of("Role")) == {"flow-log"}
     assert "lb-1-certbot" not in graph.of("Command")
@@ -468,7 +480,7 @@ def test_what_becomes_of_the_data_is_decided_by_one_setting(
 
 def test_the_database_is_reached_through_the_load_balancer_and_both_are_pinned(deploy: Callable[..., Graph]) -> None:
     steps = {name: step for name, step in deploy(configuration()).of("Command").items() if name.startswith("db-1-")}
-    names = ("ready", "volume", "install", "configure", "accounts", "backup", "verify", "retire")
+    names = ("ready", "volume", "install", "configure", "accounts", "backup", "verify", "retire", "metrics")
     assert list(steps) == [f"db-1-{name}" for name in names]
     for name, step in steps.items():
         connection = pulumi.runtime.rpc.unwrap_rpc_secret(step["connection"])
@@ -481,7 +493,9 @@ def test_the_database_is_reached_through_the_load_balancer_and_both_are_pinned(d
 
 
 def test_only_the_database_may_read_and_write_its_backups_and_nothing_beside_them(deploy: Callable[..., Graph]) -> None:
-    graph = deploy(configuration(database={"backup": {"bucket": "my-backups"}}, tls={"mode": "self-signed"}))
+    graph = deploy(
+        configuration(database={"backup": {"bucket": "my-backups"}}, tls={"mode": "self-signed"}, alarms=False)
+    )
     policy = graph.of("RolePolicy")["backup"]
     assert json.loads(policy["policy"])["Statement"] == [
         {
@@ -506,3 +520,82 @@ def test_an_external_database_makes_no_host(deploy: Callable[..., Graph]) -> Non
     assert "db-1" not in graph.of("Instance")
     assert not graph.of("Volume")
     assert graph.of("SecurityGroupEgressRule")["media-to-external-db-27018"]["fromPort"] == 27018
+
+
+def test_every_alarm_of_the_table_becomes_one_and_sees_its_instance(deploy: Callable[..., Graph]) -> None:
+    values = configuration()
+    alarms = deploy(values).of("MetricAlarm")
+    wanted = list(monitoring.alarms(plan(load(values, now=NOW), project="antmedia", stack="test")))
+    assert list(alarms) == [alarm.key for alarm in wanted]
+    system = alarms["db-1-system"]
+    assert system["name"] == "antmedia-test-db-1-system"
+    assert (system["namespace"], system["dimensions"]) == ("AWS/EC2", {"InstanceId": "db-1-id"})
+    assert system["alarmActions"] == ["arn:aws:automate:us-east-1:ec2:recover"]
+    assert alarms["lb-1-instance"]["alarmActions"] == ["arn:aws:automate:us-east-1:ec2:reboot"]
+    assert alarms["database-down"]["dimensions"] == {"Stack": "test"}
+    assert alarms["no-healthy-edge"]["dimensions"] == {"Stack": "test", "Role": "edge"}
+
+
+def test_actions_are_of_the_partition_that_the_account_is_in(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(), Graph(partition="aws-us-gov"))
+    assert graph.of("MetricAlarm")["lb-1-system"]["alarmActions"] == ["arn:aws-us-gov:automate:us-east-1:ec2:recover"]
+    assert ".console.amazonaws-us-gov.com/" in graph.outputs["dashboardUrl"]
+
+
+def test_without_an_address_there_is_no_topic_and_nobody_is_told(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration())
+    assert not graph.of("Topic")
+    assert not graph.of("TopicSubscription")
+    assert not [name for name, alarm in graph.of("MetricAlarm").items() if alarm.get("okActions")]
+    assert graph.of("Dashboard"), "what is wrong can be seen"
+
+
+def test_with_an_address_every_alarm_tells_it_twice(deploy: Callable[..., Graph]) -> None:
+    """When something begins, and when it ends."""
+    graph = deploy(configuration(alarms={"email": "ops@example.com"}))
+    (subscription,) = graph.of("TopicSubscription").values()
+    assert (subscription["protocol"], subscription["endpoint"]) == ("email", "ops@example.com")
+    assert subscription["topic"] == "arn:alarms"
+    for name, alarm in graph.of("MetricAlarm").items():
+        assert alarm["alarmActions"][-1:] == alarm["okActions"] == ["arn:alarms"], name
+
+
+def test_hosts_may_publish_in_their_own_namespace_only(deploy: Callable[..., Graph]) -> None:
+    policies = deploy(configuration()).of("RolePolicy")
+    for name, role in (("load-balancer-metrics", "load-balancer-id"), ("database-metrics", "database-id")):
+        assert policies[name]["role"] == role
+        assert json.loads(policies[name]["policy"])["Statement"] == [
+            {
+                "Effect": "Allow",
+                "Action": "cloudwatch:PutMetricData",
+                "Resource": "*",
+                "Condition": {"StringEquals": {"cloudwatch:namespace": "antmedia"}},
+            }
+        ]
+
+
+def test_the_dashboard_shows_every_node_and_every_alarm(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration())
+    (dashboard,) = graph.of("Dashboard").values()
+    shown = json.loads(dashboard["dashboardBody"])["widgets"]
+    assert shown[0]["properties"]["alarms"] == [f"arn:{name}" for name in graph.of("MetricAlarm")]
+    cpu = next(widget for widget in shown if widget["properties"]["title"] == "CPU, %")
+    instances = [f"{name}-id" for name in ("lb-1", "origin-1", "edge-1", "db-1")]
+    assert [metric[3] for metric in cpu["properties"]["metrics"]] == instances
+
+
+def test_where_nothing_is_to_be_watched_nothing_is_made_and_hosts_stop_publishing(deploy: Callable[..., Graph]) -> None:
+    graph = deploy(configuration(alarms=False))
+    for kind in ("MetricAlarm", "Dashboard", "Topic", "TopicSubscription"):
+        assert not graph.of(kind), kind
+    assert set(graph.of("RolePolicy")) == {"certificate"}
+    assert graph.outputs.get("dashboardUrl") is None
+    for host in ("lb-1", "db-1"):
+        script = graph.of("Command")[f"{host}-metrics"]["stdin"]
+        assert "systemctl disable" in script
+        assert "PutMetricData" not in script
+
+
+def test_recovery_on_other_hardware_is_left_on_for_every_host(deploy: Callable[..., Graph]) -> None:
+    for name, host in deploy(configuration()).of("Instance").items():
+        assert host["maintenanceOptions"] == {"autoRecovery": "default"}, name

@@ -304,10 +304,10 @@ def probe(run: Run, address: str, port: int, protocol: str = "tcp", seconds: flo
     return answer.split()[0] if answer else "closed"
 
 
-def eventually(what: Callable[[], object], expected: object, seconds: float) -> None:
-    """Asks until the answer is as expected; fails with the last answer."""
+def eventually(what: Callable[[], object], expected: object, seconds: float, pause: float = 0.05) -> None:
+    """Asks until the answer is as expected; fails with the last answer. `pause`: seconds between questions."""
     deadline = time.monotonic() + seconds
     while (found := what()) != expected:
         if time.monotonic() > deadline:
             pytest.fail(f"after {seconds} s still {found!r}, not {expected!r}")
-        time.sleep(0.05)
+        time.sleep(pause)

@@ -256,6 +256,29 @@ def _delete_profile(iam: Any, profile: str) -> None:
     iam.delete_instance_profile(InstanceProfileName=profile)
 
 
+def _find_alarm(cloudwatch: Any, inputs: Inputs) -> list[str]:
+    return [alarm["AlarmName"] for alarm in cloudwatch.describe_alarms(AlarmNames=[inputs["name"]])["MetricAlarms"]]
+
+
+def _find_dashboard(cloudwatch: Any, inputs: Inputs) -> list[str]:
+    name = inputs["dashboardName"]
+    return _described(lambda: [cloudwatch.get_dashboard(DashboardName=name)["DashboardName"]])
+
+
+def _find_topic(sns: Any, inputs: Inputs) -> list[str]:
+    pages = sns.get_paginator("list_topics").paginate()
+    topics = (topic["TopicArn"] for page in pages for topic in page["Topics"])
+    return [topic for topic in topics if topic.endswith(f":{inputs['name']}")]
+
+
+def _find_subscription(sns: Any, inputs: Inputs) -> list[str]:
+    """An address that has not confirmed yet has a subscription without a name, which ends by itself."""
+    topic, endpoint = inputs["topic"], inputs["endpoint"]
+    found = _described(lambda: sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"])
+    own = [each["SubscriptionArn"] for each in found if each["Endpoint"] == endpoint]
+    return [arn for arn in own if arn.startswith("arn:")]
+
+
 def _find_address_association(ec2: Any, inputs: Inputs) -> list[str]:
     allocation = inputs["allocationId"]
     addresses = _described(lambda: ec2.describe_addresses(AllocationIds=[allocation])["Addresses"])
@@ -296,6 +319,38 @@ def _flow_log_is_ours(ec2: Any, flow_log: str, inputs: Inputs) -> bool:
 
 
 KINDS: Final = (
+    Kind(
+        "aws:cloudwatch/dashboard:Dashboard",
+        None,
+        "dashboard",
+        lambda cloudwatch, dashboard: cloudwatch.delete_dashboards(DashboardNames=[dashboard]),
+        _find_dashboard,
+        service="cloudwatch",
+    ),
+    Kind(
+        "aws:cloudwatch/metricAlarm:MetricAlarm",
+        None,
+        "alarm",
+        lambda cloudwatch, alarm: cloudwatch.delete_alarms(AlarmNames=[alarm]),
+        _find_alarm,
+        service="cloudwatch",
+    ),
+    Kind(
+        "aws:sns/topicSubscription:TopicSubscription",
+        None,
+        "subscription",
+        lambda sns, subscription: sns.unsubscribe(SubscriptionArn=subscription),
+        _find_subscription,
+        service="sns",
+    ),
+    Kind(
+        "aws:sns/topic:Topic",
+        None,
+        "topic",
+        lambda sns, topic: sns.delete_topic(TopicArn=topic),
+        _find_topic,
+        service="sns",
+    ),
     Kind("aws:ec2/volumeAttachment:VolumeAttachment", None, "volume attachment", _detach_volume, _find_attachment),
     Kind("aws:route53/record:Record", None, "DNS record", _delete_record, find=_find_record, service="route53"),
     Kind(
@@ -435,7 +490,8 @@ def code(error: ClientError) -> str:
 
 def is_gone(error: ClientError) -> bool:
     """Whether AWS says that there is no such object."""
-    return code(error).endswith((".NotFound", "NotFoundException")) or code(error).startswith("NoSuch")
+    ends = (".NotFound", "NotFoundException", "ResourceNotFound", "NotFoundError")
+    return code(error) == "NotFound" or code(error).endswith(ends) or code(error).startswith("NoSuch")
 
 
 def delete(client: Any, kind: Kind, id_: str) -> bool:

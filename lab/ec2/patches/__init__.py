@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from lab.ec2.patches import elastic_ip, flow_log, instance, route53, security_group, vpc
+from lab.ec2.patches import cloudwatch, elastic_ip, flow_log, instance, route53, security_group, vpc
 
 PATCHES: dict[str, Callable[[], None]] = {
     patch.__name__: patch
-    for module in (instance, elastic_ip, security_group, vpc, flow_log, route53)
+    for module in (instance, elastic_ip, security_group, vpc, flow_log, route53, cloudwatch)
     for patch in module.PATCHES
 }
 

@@ -202,6 +202,36 @@ def replaced_instance_profile_shows_on_the_instance() -> None:
     Associations.replace_iam_instance_profile_association = replace  # type: ignore[method-assign]
 
 
+def maintenance_options() -> None:
+    """RunInstances keeps its MaintenanceOptions, DescribeInstances shows them, and they can be changed.
+
+    Stock: neither. Without this every preview wants to set the automatic recovery of every instance again.
+    """
+    from moto.core.responses import ActionResult
+    from moto.ec2.models.instances import Instance
+    from moto.ec2.responses import EC2Response
+    from moto.ec2.responses.instances import InstanceResponse
+
+    stock_run = InstanceResponse.run_instances
+
+    def run_instances(self: Any) -> Any:
+        answer = stock_run(self)
+        for instance in answer.result.instances:  # type: ignore[attr-defined]
+            instance.maintenance_options = {
+                "AutoRecovery": self._get_param("MaintenanceOptions.AutoRecovery", "default")
+            }
+        return answer
+
+    def modify(self: Any) -> ActionResult:
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        instance.maintenance_options = {"AutoRecovery": self._get_param("AutoRecovery", "default")}
+        return ActionResult({"InstanceId": instance.id, **instance.maintenance_options})
+
+    Instance.maintenance_options = {"AutoRecovery": "default"}  # type: ignore[attr-defined]
+    InstanceResponse.run_instances = run_instances  # type: ignore[method-assign]
+    EC2Response.modify_instance_maintenance_options = modify  # type: ignore[attr-defined]
+
+
 PATCHES = (
     replaced_instance_profile_shows_on_the_instance,
     security_groups_of_the_primary_interface,
@@ -210,4 +240,5 @@ PATCHES = (
     root_volume_under_the_name_the_image_says,
     root_volume_as_asked_for,
     detailed_monitoring,
+    maintenance_options,
 )

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -24,6 +25,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lab.ec2 import model, patches, server
+from lab.ec2.patches import cloudwatch as alarms
 
 DEBIAN = "ami-0ccc0000000001302"
 _NETWORKS = itertools.count(10)
@@ -139,6 +141,16 @@ def metadata_options_change_one_at_a_time(api: Api) -> None:
     api.ec2.modify_instance_metadata_options(InstanceId=instance, HttpTokens="required")
     expected = asked | {"HttpTokens": "required", "HttpEndpoint": "enabled"}
     assert api.instance(instance)["MetadataOptions"].items() >= expected.items()
+
+
+def maintenance_options(api: Api) -> None:
+    network = api.network()
+    instance = network.launch(MaintenanceOptions={"AutoRecovery": "disabled"})
+    assert api.instance(instance)["MaintenanceOptions"]["AutoRecovery"] == "disabled"
+    api.ec2.modify_instance_maintenance_options(InstanceId=instance, AutoRecovery="default")
+    assert api.instance(instance)["MaintenanceOptions"]["AutoRecovery"] == "default"
+    other = network.launch(host=11)
+    assert api.instance(other)["MaintenanceOptions"]["AutoRecovery"] == "default"
 
 
 def root_volume_under_the_name_the_image_says(api: Api) -> None:
@@ -348,6 +360,45 @@ def zone_with_a_vpc_is_private(api: Api) -> None:
     api.client("route53").delete_hosted_zone(Id=zone)
 
 
+def alarm_goes_by_its_metric(api: Api) -> None:
+    cloudwatch, now = api.client("cloudwatch"), datetime.now(UTC).replace(second=10, microsecond=0)
+    stack = [{"Name": "Stack", "Value": "one"}]
+    metric = {"Namespace": "antmedia", "MetricName": "NodesDown", "Dimensions": stack}
+    alarm = {"Statistic": "Minimum", "Period": 60, "EvaluationPeriods": 2, "Threshold": 1.0, **metric}
+
+    def put_alarm(name: str, **more: Any) -> None:
+        cloudwatch.put_metric_alarm(
+            AlarmName=name, ComparisonOperator="GreaterThanOrEqualToThreshold", **{**alarm, **more}
+        )
+
+    def states() -> dict[str, str]:
+        found = cloudwatch.describe_alarms(AlarmNames=["down", "silent", "elsewhere"])["MetricAlarms"]
+        return {each["AlarmName"]: each["StateValue"] for each in found}
+
+    def put(value: float, periods_ago: int) -> None:
+        at = now.replace(second=0) - timedelta(seconds=60 * periods_ago)
+        datum = {"MetricName": "NodesDown", "Dimensions": stack, "Value": value, "Timestamp": at}
+        cloudwatch.put_metric_data(Namespace="antmedia", MetricData=[datum])
+
+    alarms._now = lambda: now  # no period ends meanwhile
+    put_alarm("down")
+    put_alarm("silent", MetricName="Heartbeat", TreatMissingData="breaching")
+    put_alarm("elsewhere", Dimensions=[{"Name": "Stack", "Value": "two"}])
+    assert states() == {"down": "INSUFFICIENT_DATA", "silent": "ALARM", "elsewhere": "INSUFFICIENT_DATA"}
+    put(0, periods_ago=2)
+    put(1, periods_ago=1)
+    assert states()["down"] == "OK", "one period of two"
+    put(1, periods_ago=2)
+    assert states()["down"] == "OK", "the least of that period is still 0"
+    put_alarm("down", Statistic="Maximum")
+    assert states()["down"] == "ALARM"
+    assert states()["elsewhere"] == "INSUFFICIENT_DATA", "those are another stack's"
+    put(5, periods_ago=0)
+    put_alarm("down", Statistic="Maximum", Threshold=2.0)
+    assert states()["down"] == "OK", "a period that has not ended does not count"
+    cloudwatch.delete_alarms(AlarmNames=["down", "silent", "elsewhere"])
+
+
 def rpc_v2_cbor(api: Api) -> None:
     def call(operation: str, **request: Any) -> Any:
         question = Request(
@@ -403,6 +454,8 @@ CHECKS: dict[str, Callable[[Api], None]] = {
         default_network_acl_ends_with_its_vpc,
         flow_log_knows_its_log_group_by_arn,
         zone_with_a_vpc_is_private,
+        maintenance_options,
+        alarm_goes_by_its_metric,
         rpc_v2_cbor,
     )
 }

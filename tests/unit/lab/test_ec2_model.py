@@ -251,6 +251,26 @@ def test_what_is_left_is_told_by_kind_whatever_service_it_is_of(api: Api) -> Non
     assert model.objects() == before
 
 
+def test_alarms_are_seen_as_they_are_now_though_nobody_has_asked(api: Api) -> None:
+    cloudwatch = api.client("cloudwatch")
+    assert model.alarms() == []
+    cloudwatch.put_metric_alarm(
+        AlarmName="silent",
+        Namespace="antmedia",
+        MetricName="DatabaseUp",
+        Statistic="Maximum",
+        Period=60,
+        EvaluationPeriods=2,
+        Threshold=1,
+        ComparisonOperator="LessThanThreshold",
+        TreatMissingData="breaching",
+    )
+    (alarm,) = model.alarms()
+    assert (alarm.name, alarm.state) == ("silent", "ALARM")
+    assert alarm.reason == "Maximum of the last periods, newest first: none, none, none, none"
+    cloudwatch.delete_alarms(AlarmNames=["silent"])
+
+
 def test_the_images_are_those_the_lab_has(api: Api) -> None:
     found = {image["ImageId"]: image for image in api.ec2.describe_images()["Images"]}
     assert {id_: (image["Name"], image["OwnerId"], image["RootDeviceName"]) for id_, image in found.items()} == {

@@ -18,6 +18,10 @@ PROFILE = "aws:iam/instanceProfile:InstanceProfile"
 SECRET = "aws:secretsmanager/secret:Secret"
 VOLUME = "aws:ebs/volume:Volume"
 ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment"
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+DASHBOARD = "aws:cloudwatch/dashboard:Dashboard"
+TOPIC = "aws:sns/topic:Topic"
+SUBSCRIPTION = "aws:sns/topicSubscription:TopicSubscription"
 ASSOCIATION = "aws:ec2/eipAssociation:EipAssociation"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 FLOW_LOG = "aws:ec2/flowLog:FlowLog"
@@ -64,6 +68,38 @@ def test_a_secret_is_found_by_its_name_and_goes_at_once(account: None) -> None:
     assert found(SECRET, {"name": "certificate-1"}) == [arn]
     assert taken_away(SECRET, arn)
     assert secrets.list_secrets(IncludePlannedDeletion=True)["SecretList"] == []
+
+
+def test_what_watches_is_found_and_taken_away_before_what_it_tells(account: None) -> None:
+    cloudwatch, sns = boto3.client("cloudwatch"), boto3.client("sns")
+    topic = sns.create_topic(Name="alarms-1")["TopicArn"]
+    sns.create_topic(Name="other-alarms-1")
+    subscription = sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="ops@example.com")["SubscriptionArn"]
+    cloudwatch.put_dashboard(DashboardName="antmedia-test", DashboardBody="{}")
+    cloudwatch.put_metric_alarm(
+        AlarmName="antmedia-test-certificate",
+        ComparisonOperator="LessThanThreshold",
+        EvaluationPeriods=1,
+        Namespace="antmedia",
+        MetricName="CertificateDays",
+        Statistic="Maximum",
+        Period=60,
+        Threshold=14,
+    )
+    assert found(DASHBOARD, {"dashboardName": "antmedia-test"}) == ["antmedia-test"]
+    assert found(ALARM, {"name": "antmedia-test-certificate"}) == ["antmedia-test-certificate"]
+    assert found(TOPIC, {"name": "alarms-1"}) == [topic]
+    assert found(SUBSCRIPTION, {"topic": topic, "endpoint": "ops@example.com"}) == [subscription]
+    order = [kind.type for kind in KINDS]
+    assert order.index(DASHBOARD) < order.index(ALARM) < order.index(SUBSCRIPTION) < order.index(TOPIC)
+    assert taken_away(DASHBOARD, "antmedia-test")
+    assert taken_away(ALARM, "antmedia-test-certificate")
+    assert taken_away(SUBSCRIPTION, subscription)
+    assert taken_away(TOPIC, topic)
+    assert not cloudwatch.list_dashboards()["DashboardEntries"]
+    assert not cloudwatch.describe_alarms()["MetricAlarms"]
+    assert len(sns.list_topics()["Topics"]) == 1
+    assert not sns.list_subscriptions()["Subscriptions"]
 
 
 def test_a_volume_is_detached_and_never_taken_for_a_half_made_one(account: None) -> None:
@@ -117,6 +153,10 @@ def test_a_flow_log_is_ours_by_its_vpc_and_goes_before_what_it_writes_with(accou
         (PROFILE, {"name": "none"}),
         (SECRET, {"name": "none"}),
         (LOG_GROUP, {"name": "none"}),
+        (DASHBOARD, {"dashboardName": "none"}),
+        (ALARM, {"name": "none"}),
+        (TOPIC, {"name": "none"}),
+        (SUBSCRIPTION, {"topic": "arn:aws:sns:us-east-1:123456789012:none", "endpoint": "ops@example.com"}),
         (ASSOCIATION, {"allocationId": "eipalloc-0123456789abcdef0", "instanceId": "i-0123456789abcdef0"}),
     ],
 )
@@ -127,3 +167,4 @@ def test_what_was_never_made_is_not_found(account: None, kind: str, inputs: dict
 def test_what_is_gone_already_is_no_failure(account: None) -> None:
     assert not taken_away(ROLE, "none")
     assert not taken_away(PROFILE, "none")
+    assert not taken_away(DASHBOARD, "none")
