@@ -12,8 +12,16 @@ TAGS: Final = frozenset(tags("", "", "", ""))
 """The names of the tags that the program gives to everything."""
 
 WITHOUT_TAGS: Final = frozenset(
-    ("Dashboard", "EipAssociation", "Record", "RolePolicy", "Route", "RouteTableAssociation", "TopicSubscription")
-    + ("VolumeAttachment",)
+    {
+        "Dashboard",
+        "EipAssociation",
+        "Record",
+        "RolePolicy",
+        "Route",
+        "RouteTableAssociation",
+        "TopicSubscription",
+        "VolumeAttachment",
+    }
 )
 """The kinds that AWS has no tags for, of those that the program makes. One that it does not make yet is added here."""
 
