@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import pytest
 
-from cluster import render
+from cluster import host_files
 from tests.config.conftest import ProgramRunner
 
 KEY, SECRET, SESSION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session/token+with=signs"
@@ -79,7 +79,7 @@ def signature(method: str, target: str, headers: dict[str, str]) -> str:
 
 def sent(run_on_debian: ProgramRunner, request: str) -> list[Any]:
     """The one request that a command of the program makes of S3."""
-    program = render.database_backup()
+    program = host_files.database_program().text
     functions = "".join(
         program[
             (start := program.index(f"\n{name}() {{")) : program.index("\n}" if name == "s3" else "\n", start + 1) + 2
