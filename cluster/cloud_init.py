@@ -9,7 +9,8 @@ from cluster.settings import Ssh
 LOGIN_USER: Final = "deploy"
 """One own login on every image. Not antmedia: Ant Media Server's installer makes a system user of that name."""
 
-_ONLY_ED25519: Final = "HostKey /etc/ssh/ssh_host_ed25519_key\n"
+SSHD_CONFIG: Final = "/etc/ssh/sshd_config.d/10-antmedia.conf"
+ONLY_ED25519: Final = "HostKey /etc/ssh/ssh_host_ed25519_key\n"
 """SSH clients prefer other types of host key; an image that has them must not offer them, or the pinned key differs."""
 
 
@@ -28,7 +29,7 @@ def cloud_config(ssh: Ssh) -> dict[str, Any]:
         ],
         "disable_root": True,
         "ssh_pwauth": False,
-        "write_files": [{"path": "/etc/ssh/sshd_config.d/10-antmedia.conf", "content": _ONLY_ED25519}],
+        "write_files": [{"path": SSHD_CONFIG, "content": ONLY_ED25519}],
         "package_update": False,
         "package_upgrade": False,
     }

@@ -17,6 +17,11 @@ OWNER: Final = "mongodb"
 
 VOLUME: Final = "/var/lib/antmedia-database"
 """Where the data volume is mounted. It has a file system of its own, which outlives the host."""
+MOUNT_UNIT: Final = r"var-lib-antmedia\x2ddatabase.mount"
+"""What systemd-escape makes of `VOLUME`."""
+DEVICE: Final = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
+"""The name that udev gives to an EBS volume on every instance type built on Nitro, but for the volume's id without its
+hyphen."""
 DATA: Final = f"{VOLUME}/mongodb"
 ACCOUNTS: Final = f"{VOLUME}/accounts"
 """The administrator's login and the one of the media nodes, for root alone. On the volume: they belong to the data, and

@@ -14,6 +14,7 @@ from cluster import capacity, firewall
 from cluster.plan import ClusterPlan, Node
 from cluster.settings import ClearHttp, TlsMode
 
+UNIT: Final = "haproxy.service"
 CONFIG: Final = "/etc/haproxy/haproxy.cfg"
 STATS_USERS: Final = "/etc/haproxy/stats-users.cfg"
 """A second file, so that haproxy.cfg holds no secret and its diff can be read."""

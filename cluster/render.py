@@ -1,21 +1,19 @@
-"""Plan -> text of every file and script for hosts. Reads nothing but templates/; holds no secrets."""
+"""Plan -> text of every script for hosts. Reads nothing but templates/; holds no secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import jinja2
-
-from cluster import addressing, capacity, database, firewall, haproxy, monitoring
-from cluster.cloud_init import LOGIN_USER
+from cluster import addressing, database, firewall, haproxy, host_files, monitoring
 from cluster.plan import ClusterPlan, Node
 from cluster.settings import Settings
+from cluster.templates import rendered
 
 _MEDIA: Final = {
-    "home": "/usr/local/antmedia",
+    "home": host_files.MEDIA_HOME,
+    "settings": host_files.RED5_PROPERTIES,
+    "initialized": host_files.MEDIA_INITIALIZED,
     "port": firewall.AMS_HTTP,
     "health_path": haproxy.HEALTH_PATH,
     "rest": f"http://127.0.0.1:{firewall.AMS_HTTP}/rest/v2",
@@ -26,112 +24,108 @@ _MEDIA: Final = {
 }
 """What the scripts for media nodes know of Ant Media Server."""
 
-TEMPLATES: Final = Path(__file__).resolve().parent.parent / "templates"
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        comment_start_string="{*",  # the usual one begins bash's ${#array[@]}
-        comment_end_string="*}",
-        autoescape=False,
-    )
-
-
-def _render(template: str, **values: Any) -> str:
-    return _environment().get_template(template).render(**values)
+_CERTIFICATE: Final = {
+    "paths": haproxy,
+    "file": host_files.CERTIFICATE,
+    "timer": host_files.CERTIFICATE_TIMER,
+}
 
 
 def haproxy_cfg(plan: ClusterPlan) -> str:
     """The load balancer's haproxy.cfg, complete."""
-    return _render("haproxy/haproxy.cfg.j2", lb=haproxy.load_balancer(plan), paths=haproxy)
+    return host_files.haproxy_config(plan).text
 
 
 def host_ready() -> str:
     """Script: wait until cloud-init has finished; main reads the public keys that may log in, one a line."""
-    return _render("host/ready.sh.j2", user=LOGIN_USER)
+    return rendered("host/ready.sh.j2", file=host_files.AUTHORIZED_KEYS)
 
 
 def authorized_keys(settings: Settings) -> str:
     """What `host_ready` reads."""
-    return "".join(f"{key}\n" for key in settings.ssh.authorized_keys)
+    return host_files.authorized_keys(settings).text
 
 
 def haproxy_install() -> str:
     """Script: packages, the unit's drop-in, and the program that puts a file in place."""
-    return _render("haproxy/install.sh.j2", paths=haproxy, capacity=capacity)
+    return rendered(
+        "haproxy/install.sh.j2",
+        paths=haproxy,
+        packages=host_files.HAPROXY_PACKAGES,
+        folder=host_files.CERTIFICATE_FOLDER,
+        files=[host_files.haproxy_drop_in(), host_files.haproxy_put(), host_files.haproxy_node()],
+    )
 
 
 def self_signed_certificate(*, placeholder: bool) -> str:
     """Script: a self-signed certificate for the names that main reads, one a line; a placeholder replaces none."""
-    return _render("certbot/self-signed.sh.j2", paths=haproxy, placeholder=placeholder)
+    return rendered("certbot/self-signed.sh.j2", **_CERTIFICATE, placeholder=placeholder)
 
 
 def provided_certificate() -> str:
-    """Script: the chain and the key that main reads."""
-    return _render("certbot/provided.sh.j2", paths=haproxy)
+    """Script: the chain and the key that main reads, as `host_files.provided_certificate` has them."""
+    return rendered("certbot/provided.sh.j2", **_CERTIFICATE)
 
 
 def acme_certificate() -> str:
-    """Script: certbot, and what looks after the certificate; main reads its settings."""
-    return _render("certbot/install.sh.j2", paths=haproxy)
-
-
-def acme_settings(settings: Settings) -> str:
-    """The settings that `acme_certificate` reads, as assignments for bash; `address` and `store` are to be added."""
-    return _render("certbot/certificate.conf.j2", tls=settings.tls, names=settings.names)
+    """Script: certbot, and what looks after the certificate; main reads `host_files.certificate_settings`."""
+    return rendered(
+        "certbot/install.sh.j2",
+        paths=haproxy,
+        packages=host_files.CERTIFICATE_PACKAGES,
+        settings=host_files.CERTIFICATE_SETTINGS,
+        folders=[host_files.SETTINGS_FOLDER, host_files.CERTIFICATE_STATE],
+        files=[host_files.certificate_program(), *host_files.certificate_units()],
+        timer=host_files.CERTIFICATE_TIMER,
+        certbot_timer=host_files.CERTBOT_TIMER,
+    )
 
 
 def haproxy_stats_login() -> str:
     """Script: the login of the statistics page; user and password are the two lines that main reads."""
-    return _render("haproxy/stats-login.sh.j2", paths=haproxy)
+    return rendered("haproxy/stats-login.sh.j2", paths=haproxy, file=host_files.stats_users("$user", "$hashed"))
 
 
 def media_server(plan: ClusterPlan) -> str:
     """Script: licence and cluster mode of a media node; main reads two lines, licence key and database URI."""
-    return _render("media/server.sh.j2", **_MEDIA, clustered=plan.forms_cluster)
+    return rendered("media/server.sh.j2", **_MEDIA, clustered=plan.forms_cluster)
 
 
 def first_administrator() -> str:
     """Script: the first user of a node's dashboard; main reads two lines, e-mail address and password."""
-    return _render("media/administrator.sh.j2", **_MEDIA)
+    return rendered("media/administrator.sh.j2", **_MEDIA)
 
 
 def media_joined(node: Node) -> str:
     """Script: waits until the node is in the cluster's own list; main reads two lines, e-mail address and password."""
-    return _render("media/joined.sh.j2", **_MEDIA, address=node.address)
+    return rendered("media/joined.sh.j2", **_MEDIA, address=node.address)
 
 
 def media_licence() -> str:
     """Script: what the licence service says; main reads three lines, e-mail address, password and licence key."""
-    return _render("media/licence.sh.j2", **_MEDIA)
+    return rendered("media/licence.sh.j2", **_MEDIA)
 
 
 def haproxy_configure() -> str:
     """Script: the haproxy.cfg that main reads, checked, moved into place, reloaded, rolled back if it fails."""
-    return _render("haproxy/configure.sh.j2", paths=haproxy)
+    return rendered("haproxy/configure.sh.j2", paths=haproxy, file=host_files.HAPROXY_CONFIG)
 
 
 def node_drain(node: Node, minutes: int) -> str:
     """Script for the load balancer: no new session goes to a node, and those that it has end, or are cut in the end."""
-    return _render("haproxy/node.sh.j2", paths=haproxy, what="drain", node=node.name, patience=minutes)
+    return rendered("haproxy/node.sh.j2", paths=haproxy, what="drain", node=node.name, patience=minutes)
 
 
 def node_serve(node: Node) -> str:
     """Script for the load balancer: a node takes sessions again, once it answers its health check."""
-    return _render(
+    return rendered(
         "haproxy/node.sh.j2", paths=haproxy, what="serve", node=node.name, patience=_MEDIA["patience_seconds"]
     )
 
 
 def node_forget(node: Node) -> str:
     """Script for the load balancer: the cluster's list loses a node that is gone; main reads e-mail and password."""
-    return _render(
+    return rendered(
         "media/forget.sh.j2",
         **{**_MEDIA, "rest": f"http://$peer:{firewall.AMS_HTTP}/rest/v2"},
         paths=haproxy,
@@ -143,7 +137,7 @@ def node_forget(node: Node) -> str:
 def haproxy_verify(plan: ClusterPlan) -> str:
     """Script: every listener answers and every server is up, seen from the load balancer itself."""
     first = plan.media[0]
-    return _render(
+    return rendered(
         "haproxy/verify.sh.j2",
         lb=haproxy.load_balancer(plan),
         paths=haproxy,
@@ -154,61 +148,74 @@ def haproxy_verify(plan: ClusterPlan) -> str:
 
 def database_volume() -> str:
     """Script: the data volume, whose id main reads, with a file system, mounted."""
-    return _render("mongodb/volume.sh.j2", paths=database)
+    return rendered(
+        "mongodb/volume.sh.j2",
+        paths=database,
+        packages=host_files.VOLUME_PACKAGES,
+        mount=host_files.database_mount("$1"),
+    )
 
 
 def database_install(settings: Settings) -> str:
     """Script: the repository that the settings name, and its packages."""
-    return _render("mongodb/install.sh.j2", source=settings.database.package_source)
+    source = settings.database.package_source
+    return rendered(
+        "mongodb/install.sh.j2",
+        packages=host_files.database_packages(source),
+        files=[host_files.package_key(source), host_files.package_source(source)],
+    )
 
 
 def database_configure() -> str:
     """Script: the server's configuration; started again only when it has changed."""
-    return _render("mongodb/configure.sh.j2", paths=database)
+    return rendered(
+        "mongodb/configure.sh.j2",
+        paths=database,
+        drop_in=host_files.database_drop_in(),
+        files=[host_files.ACCOUNTS, host_files.DATA, host_files.database_config(), host_files.database_drop_in()],
+    )
 
 
 def database_accounts() -> str:
     """Script: the accounts; main reads two lines, name and password of the media nodes' one."""
-    return _render("mongodb/accounts.sh.j2", paths=database, what="provide")
+    return rendered("mongodb/accounts.sh.j2", paths=database, program=host_files.accounts_program(), what="provide")
 
 
 def database_retire() -> str:
     """Script: the media nodes' accounts before this one go; main reads the same two lines."""
-    return _render("mongodb/accounts.sh.j2", paths=database, what="retire")
+    return rendered("mongodb/accounts.sh.j2", paths=database, what="retire")
 
 
-def database_backup() -> str:
-    """Script: the program for backups and its timer; main reads `database_backup_settings`, or nothing for none."""
-    return _render("mongodb/backup.sh.j2", paths=database)
-
-
-def database_backup_settings(plan: ClusterPlan) -> str:
-    """Where the backups go and when, as assignments for bash; empty where there are none."""
-    backup = plan.settings.database.backup
-    if backup is None:
-        return ""
-    return f"bucket={backup.bucket}\nprefix={database.backup_prefix(plan)}\nhour={backup.hour}\n"
+def database_backup(plan: ClusterPlan) -> str:
+    """Script: the program for backups, and its timer where there are to be any."""
+    return rendered(
+        "mongodb/backup.sh.j2",
+        paths=database,
+        backup=plan.settings.database.backup,
+        prefix=database.backup_prefix(plan),
+        timer=host_files.BACKUP_TIMER,
+        files=[
+            host_files.SETTINGS_FOLDER,
+            host_files.BACKUP_STATE,
+            host_files.database_program(),
+            *host_files.backup_files(plan),
+        ],
+    )
 
 
 def database_verify() -> str:
     """Script: the database runs, from its own volume."""
-    return _render("mongodb/verify.sh.j2", paths=database)
+    return rendered("mongodb/verify.sh.j2", paths=database)
 
 
 def metrics(plan: ClusterPlan, node: Node) -> str:
     """Script: the load balancer or the database's host publishes its metrics; or stops, where nothing is watched."""
-    return _render(
+    return rendered(
         "monitoring/install.sh.j2",
         wanted=node in monitoring.publishing(plan),
-        names=monitoring,
-        namespace=monitoring.namespace(plan),
-        stack=plan.stack,
-        node=node,
-        roles=[role.value for role in monitoring.roles(plan)],
-        balancer=node is plan.load_balancer,
-        paths=haproxy,
-        tls_port=firewall.STATS,
-        database=database,
+        program=monitoring.PROGRAM,
+        timer=host_files.METRICS_TIMER,
+        files=host_files.metrics_files(plan, node),
     )
 
 
@@ -235,7 +242,7 @@ HOST_FILES: Final[Mapping[str, Callable[[ClusterPlan], str]]] = {
     "database-configure.sh": lambda _: database_configure(),
     "database-accounts.sh": lambda _: database_accounts(),
     "database-retire.sh": lambda _: database_retire(),
-    "database-backup.sh": lambda _: database_backup(),
+    "database-backup.sh": database_backup,
     "database-verify.sh": lambda _: database_verify(),
     "metrics.sh": lambda plan: metrics(plan, plan.load_balancer),
     "database-metrics.sh": lambda plan: metrics(plan, plan.database) if plan.database else "",

@@ -94,7 +94,7 @@ class Database(pulumi.ComponentResource):
             Step("install", render.database_install(settings)),
             Step("configure", render.database_configure()),
             Step("accounts", render.database_accounts(), text=self._login),
-            Step("backup", render.database_backup(), text=render.database_backup_settings(plan)),
+            Step("backup", render.database_backup(plan)),
             Step("verify", render.database_verify(), triggers=[volume.id]),
         ):
             self.ready = remote.step(step)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from cluster import monitoring, render
+from cluster import host_files, monitoring, render
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan
 from cluster.settings import TlsMode
@@ -118,7 +118,7 @@ class LoadBalancer(pulumi.ComponentResource):
         args, plan = self._args, self._args.plan
         if store := args.certificate_store:
             text = pulumi.Output.concat(
-                render.acme_settings(plan.settings), "address=", args.host.address, "\nstore=", store.secret_id, "\n"
+                *host_files.certificate_settings(plan.settings, args.host.address, store.secret_id)
             )
             self._on.step(Step("certbot", render.acme_certificate(), text=text, depends_on=args.dns.records))
         self._on.step(
@@ -142,9 +142,8 @@ def _certificate_step(plan: ClusterPlan, address: pulumi.Input[str]) -> Step:
     tls = plan.settings.tls
     names = pulumi.Output.concat(*(part for name in plan.settings.names or (address,) for part in (name, "\n")))
     match tls.mode:
-        case TlsMode.PROVIDED if tls.chain and tls.key:
-            text = pulumi.Output.secret(f"{tls.chain.get_secret_value()}\n{tls.key.get_secret_value()}\n")
-            return Step("certificate", render.provided_certificate(), text=text)
+        case TlsMode.PROVIDED if provided := host_files.provided_certificate(plan.settings):
+            return Step("certificate", render.provided_certificate(), text=pulumi.Output.secret(provided.text))
         case TlsMode.LETSENCRYPT:
             return Step("certificate", render.self_signed_certificate(placeholder=True), text=names)
         case _:

@@ -41,6 +41,7 @@ from lab import (
 from lab.authority import Authority
 from lab.ec2 import backend, model, roles
 from lab.ec2 import server as ec2_server
+from lab.ec2.calls import Calls
 from lab.layout import LabError, Layout
 
 _LOG = logging.getLogger("lab")
@@ -138,7 +139,7 @@ class Controller:
         network.load_packet_filter(lab.router_namespace, packet_filter.ruleset([], []))
         router = lab.router_namespace
         self._authority = Authority.make(lab.authority)
-        api = ec2_server.serve(network.listen(router, layout.API_ADDRESS), self._wake.set)
+        api = ec2_server.serve(network.listen(router, layout.API_ADDRESS), self._wake.set, calls=Calls(lab.calls))
         aws_endpoints.serve(network.listen(router, (layout.AWS_ADDRESS, 443)), api.app, self._authority)
         credentials = roles.RoleCredentials().give
         listening = network.listen(router, (layout.METADATA_ADDRESS, 80))

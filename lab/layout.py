@@ -69,6 +69,11 @@ class Layout:
         return self.state / "controller.log"
 
     @property
+    def calls(self) -> Path:
+        """Which operations of the AWS API were asked for, and by whom: see lab/ec2/calls.py."""
+        return self.state / "calls.log"
+
+    @property
     def pid_file(self) -> Path:
         return self.state / "controller.pid"
 

@@ -101,6 +101,13 @@ QUESTIONS: Final = (
         examples=EXAMPLE_NAME,
     ),
     Question(
+        "alarm-email",
+        ("antmedia:alarms.email",),
+        "Who is written to when an alarm goes off, and confirms that by a first message. Empty: nobody.",
+        optional=True,
+        examples=EXAMPLE_NAME,
+    ),
+    Question(
         "backup-bucket",
         ("antmedia:database.backup.bucket",),
         "An S3 bucket of yours in that region, for a daily backup of the database. Empty: no backups.",

@@ -7,12 +7,13 @@ host key, and neither is left anywhere: both are in a folder that goes with the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,17 @@ def command(folder: Path, nodes: Mapping[str, Mapping[str, Any]], node: str, wor
     return [*ssh, "-o", f"ProxyCommand={through}", f"{LOGIN_USER}@{nodes[node]['privateAddress']}", *words]
 
 
+@contextlib.contextmanager
+def login(private_key: str, host_public_key: str) -> Iterator[Path]:
+    """A folder with the files that `command` names; it goes with the block."""
+    with tempfile.TemporaryDirectory(prefix="antmedia-ssh-") as made:
+        folder = Path(made)
+        (folder / "key").touch(mode=0o600)
+        (folder / "key").write_text(private_key.strip() + "\n")
+        (folder / "known_hosts").write_text(f"{HOST} {host_public_key}\n")
+        yield folder
+
+
 def main() -> int:
     """Open the shell. Returns its exit code."""
     parser = argparse.ArgumentParser(prog="make ssh", description=__doc__)
@@ -62,11 +74,7 @@ def main() -> int:
             raise RecoveryError(f"The stack {stack.name} has no hosts. Next: {stack.next_command}")
         held = stack.pulumi("config", "get", "antmedia:ssh", "--json", "--non-interactive", config=True)
         ssh = json.loads(json.loads(held)["value"])
-        with tempfile.TemporaryDirectory(prefix="antmedia-ssh-") as made:
-            folder = Path(made)
-            (folder / "key").touch(mode=0o600)
-            (folder / "key").write_text(ssh["privateKey"].strip() + "\n")
-            (folder / "known_hosts").write_text(f"{HOST} {keys.public_key(ssh['hostKey'].strip() + chr(10))}\n")
+        with login(ssh["privateKey"], keys.public_key(ssh["hostKey"].strip() + "\n")) as folder:
             line = command(folder, nodes, arguments.node, arguments.words)
             return subprocess.run(line, check=False).returncode
     except (RecoveryError, ProvisionError) as error:

@@ -8,14 +8,17 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
 from lab.ec2 import server
+from lab.ec2.calls import Calls
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.ec2", description=__doc__)
     parser.add_argument("--port", type=int, default=5000, help="TCP port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--fd", type=int, help="an inherited listening socket to answer on as well")
+    parser.add_argument("--calls", type=Path, metavar="FILE", help="log each operation that is asked for, once")
     parser.add_argument("--without", action="append", default=[], metavar="PATCH", help="leave out a patch, for tests")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
@@ -32,9 +35,10 @@ def main() -> int:
     stop = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stop.set())
-    running = [server.serve(sock, without=arguments.without)]
+    calls = Calls(arguments.calls) if arguments.calls else None
+    running = [server.serve(sock, calls=calls, without=arguments.without)]
     if arguments.fd is not None:
-        running.append(server.serve(socket.socket(fileno=arguments.fd), without=arguments.without))
+        running.append(server.serve(socket.socket(fileno=arguments.fd), calls=calls, without=arguments.without))
     print(f"AWS API on {running[0].url}", flush=True)
     stop.wait()
     for each in running:

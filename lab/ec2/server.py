@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from lab.ec2 import backend, cbor, model, patches
+from lab.ec2.calls import Calls
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -68,11 +69,18 @@ class Server:
         self._thread.join()
 
 
-def serve(sock: socket.socket, after_change: Callable[[], None] = _nothing, *, without: Collection[str] = ()) -> Server:
+def serve(
+    sock: socket.socket,
+    after_change: Callable[[], None] = _nothing,
+    *,
+    calls: Calls | None = None,
+    without: Collection[str] = (),
+) -> Server:
     """Answers AWS requests on `sock`, which is listening already, and owns it from now on.
 
     `after_change` is called after each request that may have changed something, when its answer is made, outside of
-    any lock. `without` names patches to leave out: the tests use it to prove that each one is needed.
+    any lock. `calls` is told of each request. `without` names patches to leave out: the tests use it to prove that
+    each one is needed.
     """
     patches.apply(without)
     with backend.LOCK:
@@ -82,10 +90,10 @@ def serve(sock: socket.socket, after_change: Callable[[], None] = _nothing, *, w
     app: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     if "rpc_v2_cbor" not in without:
         app = cbor.rpc_v2_cbor(app)
-    return Server(sock, _one_at_a_time(app, after_change))
+    return Server(sock, _one_at_a_time(app, after_change, calls))
 
 
-def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None]) -> WSGIApplication:
+def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None], calls: Calls | None) -> WSGIApplication:
     """moto is not thread-safe: two RunInstances at once would be given the same address."""
 
     def locked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -101,6 +109,8 @@ def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None]) -> WS
             # Nothing is lost between a client and this server: a repeated request is a mistake here, or a busy machine.
             _LOG.warning("attempt %s of %s %s", attempt[1], environ["REQUEST_METHOD"], _about(environ, body))
         with backend.LOCK:
+            if calls:
+                calls.note(environ, body)
             try:
                 answer = list(app(environ, start_response))
             except Exception as error:

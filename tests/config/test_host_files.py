@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from cluster import haproxy, render
+from cluster import haproxy, host_files, render
 from cluster.cloud_init import cloud_config, ssh_keys
+from cluster.host_files import HostFile
 from cluster.plan import ClusterPlan, plan
 from cluster.settings import load
 from tests.config.conftest import HaproxyCheck, TextCheck
@@ -96,12 +97,11 @@ def test_every_script_passes_shellcheck(shellcheck: TextCheck, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("script", "end"), [("install.sh", "PUT"), ("certbot.sh", "PROGRAM"), ("database-backup.sh", "PROGRAM")]
+    "program", [host_files.haproxy_put(), host_files.certificate_program(), host_files.database_program()]
 )
-def test_every_program_that_is_left_on_a_host_passes_shellcheck(shellcheck: TextCheck, script: str, end: str) -> None:
-    installed = render.HOST_FILES[script](cluster())
-    program = installed[installed.index("#!/bin/bash") : installed.index(f"\n{end}\n") + 1]
-    checked = shellcheck(program)
+def test_every_program_that_is_left_on_a_host_passes_shellcheck(shellcheck: TextCheck, program: HostFile) -> None:
+    assert program.text.startswith("#!/bin/bash\n")
+    checked = shellcheck(program.text)
     assert checked.returncode == 0, checked.stdout
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cluster import haproxy, render
+from cluster.templates import TEMPLATES
 from lab import images
 from tests.config.conftest import IMAGE
 from tests.config.test_host_files import USERS, cluster
@@ -37,7 +38,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, self_signed_pem: str) -> dict
         binds={
             folder: "/config",
             pem: haproxy.CERTIFICATE,
-            render.TEMPLATES / "haproxy/node.py": program,
+            TEMPLATES / "haproxy/node.py": program,
             SCENARIO: scenario,
         },
         timeout_seconds=180,

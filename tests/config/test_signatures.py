@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import pytest
 
-from cluster import render
+from cluster import host_files
 from tests.config.conftest import ProgramRunner
 
 KEY, SECRET, SESSION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session/token+with=signs"
@@ -79,12 +79,13 @@ def signature(method: str, target: str, headers: dict[str, str]) -> str:
 
 def sent(run_on_debian: ProgramRunner, request: str) -> list[Any]:
     """The one request that a command of the program makes of S3."""
-    program = render.database_backup()
+    program = host_files.database_program().text
     functions = "".join(
         program[
-            (start := program.index(f"\n{name}() {{")) : program.index("\n}" if name == "s3" else "\n", start + 1) + 2
+            (start := program.index(f"\n{name}() {{")) : program.index("\n" if name in ONE_LINE else "\n}", start + 1)
+            + 2
         ]
-        for name in ("s3", "metadata", "encoded")
+        for name in ("s3", "aws_request", *ONE_LINE)
     )
     script = "\n".join(
         [

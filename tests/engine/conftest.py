@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cluster import keys
+from tests.engine import permissions
 from tests.engine.pulumi_cli import Engine, Run
 from tests.engine.sandbox import AwsApi, Namespace, SshCall, SshServer
 
@@ -36,6 +37,9 @@ def aws(namespace: Namespace, directory: Path) -> Iterator[AwsApi]:
     running = AwsApi(namespace, directory, without.split(",") if without else ())
     yield running
     running.close()
+    asked = running.calls.read_text() if running.calls.exists() else ""
+    if lacking := permissions.complaint(asked):
+        pytest.fail(lacking, pytrace=False)
 
 
 @pytest.fixture(scope="session")

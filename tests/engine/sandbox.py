@@ -131,8 +131,9 @@ class AwsApi(Child):
             outside.listen(128)
             self.url = f"http://127.0.0.1:{outside.getsockname()[1]}"
             fd = outside.fileno()
+            self.calls = directory / "aws-calls.log"
             left_out = [argument for patch in without for argument in ("--without", patch)]
-            arguments = ("lab.ec2", "--port", str(API_PORT), "--fd", str(fd), *left_out)
+            arguments = ("lab.ec2", "--port", str(API_PORT), "--fd", str(fd), "--calls", str(self.calls), *left_out)
             super().__init__(namespace, directory / "aws-api.log", *arguments, pass_fds=[fd])
 
     def client(self, service: str) -> Any:

@@ -588,7 +588,7 @@ def test_where_nothing_is_to_be_watched_nothing_is_made_and_hosts_stop_publishin
     graph = deploy(configuration(alarms=False))
     for kind in ("MetricAlarm", "Dashboard", "Topic", "TopicSubscription"):
         assert not graph.of(kind), kind
-    assert set(graph.of("RolePolicy")) == {"certificate"}
+    assert set(graph.of("RolePolicy")) == {"certificate", "flow-log"}
     assert graph.outputs.get("dashboardUrl") is None
     for host in ("lb-1", "db-1"):
         script = graph.of("Command")[f"{host}-metrics"]["stdin"]

@@ -18,6 +18,7 @@ import pytest
 
 from lab.forward import Relay
 from lab.layout import Layout, layout
+from tests.engine import permissions
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEBIAN_13 = "ami-0ccc0000000001302"
@@ -105,8 +106,12 @@ class Lab:
         pytest.fail(f"{name} has not booted in {seconds:.0f} s: {said}\nIts console says:\n{console[-3000:]}")
 
     def down(self) -> None:
+        """Ends the lab. Fails the test if a deployment has asked AWS for what its policy does not allow."""
         self._relays.clear()
+        asked = self.layout.calls.read_text() if self.layout.calls.exists() else ""
         self.command("down")
+        if lacking := permissions.complaint(asked):
+            pytest.fail(lacking, pytrace=False)
 
 
 def start(name: str, *images: str) -> Lab:

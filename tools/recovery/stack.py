@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from cluster.settings import NAMESPACE, Settings, SettingsError, load
 from tools import invocation
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -94,6 +95,17 @@ class State:
     def urns(self) -> frozenset[str]:
         return frozenset(resource["urn"] for resource in self.resources)
 
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The stack's outputs."""
+        stacks = (resource for resource in self.resources if resource["type"] == "pulumi:pulumi:Stack")
+        return next((resource.get("outputs") or {} for resource in stacks), {})
+
+    def id_of(self, kind: str) -> str | None:
+        """What AWS calls the one object of a type; None where there is none."""
+        found = (each for each in self.resources if each["type"] == kind and not each.get("delete"))
+        return next((str(each["id"]) for each in found if each.get("id")), None)
+
     @functools.cached_property
     def known_ids(self) -> frozenset[str]:
         """Every object in AWS that the state accounts for, by id."""
@@ -172,6 +184,25 @@ class Stack:
     def export(self) -> State:
         """The state as it is now."""
         return State(json.loads(self.pulumi("stack", "export", "--non-interactive")))
+
+    def settings(self) -> Settings:
+        """The stack file's settings, with its secrets.
+
+        Raises:
+            RecoveryError: they cannot be used.
+        """
+        shown = json.loads(self.pulumi("config", "--show-secrets", "--json", "--non-interactive", config=True))
+        prefix = f"{NAMESPACE}:"
+        values = {
+            key.removeprefix(prefix): item.get("objectValue", item.get("value") or None)
+            for key, item in shown.items()
+            if key.startswith(prefix)
+        }
+        secret = [key for key in values if shown[prefix + key].get("secret")]
+        try:
+            return load(values, now=datetime.now(UTC), secret=secret)
+        except SettingsError as error:
+            raise RecoveryError(f"stack {self.name}: {error}") from None
 
     def configuration(self) -> dict[str, Any]:
         """The stack file's `aws:` settings, decrypted where they are secret."""

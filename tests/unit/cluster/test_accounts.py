@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster import render
+from cluster.templates import TEMPLATES
 
 
 class OperationFailure(Exception):  # noqa: N818  (pymongo's name)
@@ -66,7 +66,7 @@ def run(
     errors.OperationFailure = errors.PyMongoError = OperationFailure  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pymongo", pymongo)
     monkeypatch.setitem(sys.modules, "pymongo.errors", errors)
-    spec = importlib.util.spec_from_file_location("accounts", render.TEMPLATES / "mongodb/accounts.py")
+    spec = importlib.util.spec_from_file_location("accounts", TEMPLATES / "mongodb/accounts.py")
     assert spec and spec.loader
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster import database, render
+from cluster import database, host_files, render
 from cluster.plan import ClusterPlan
 from tests.unit.cluster.conftest import VALID
 
@@ -72,20 +72,22 @@ def test_packages_come_from_the_named_repository_and_no_key_but_its_own_is_trust
     }
     script = render.database_install(make_plan(database={"packageSource": source}).settings)
     assert "URIs: http://packages.example.com/x\nSuites: s/t\nComponents: c\n" in script
-    assert f"<<'KEY' || true\n{key}KEY\n" in script
+    assert f"|| true\n{key}ANTMEDIA_END_OF_FILE\n" in script
     assert "Signed-By: /etc/apt/keyrings/antmedia-database.asc\n" in script
     assert "python3-pymongo a1 b2\n" in script
 
 
-@pytest.mark.parametrize(
-    ("backup", "expected"),
-    [
-        (None, ""),
-        ({"bucket": "my-backups"}, "bucket=my-backups\nprefix=antmedia/test/\nhour=3\n"),
-        ({"bucket": "my-backups", "hour": 23}, "bucket=my-backups\nprefix=antmedia/test/\nhour=23\n"),
-    ],
-)
-def test_backups_go_below_a_prefix_of_the_stacks_own(
-    make_plan: Callable[..., ClusterPlan], backup: dict[str, object] | None, expected: str
+@pytest.mark.parametrize("hour", [3, 23])
+def test_backups_go_below_a_prefix_of_the_stacks_own_at_their_hour(
+    make_plan: Callable[..., ClusterPlan], hour: int
 ) -> None:
-    assert render.database_backup_settings(make_plan(database={"backup": backup} if backup else {})) == expected
+    backup = {"bucket": "my-backups", "hour": hour}
+    settings, _, timer = host_files.backup_files(make_plan(database={"backup": backup}))
+    assert settings.text == "bucket=my-backups\nprefix=antmedia/test/\n"
+    assert f"\nOnCalendar=*-*-* {hour}:00:00 UTC\n" in timer.text
+
+
+def test_without_backups_their_settings_and_their_timer_are_taken_away(make_plan: Callable[..., ClusterPlan]) -> None:
+    script = render.database_backup(make_plan())
+    for path in (database.BACKUP_SETTINGS, f"/etc/systemd/system/{host_files.BACKUP_TIMER}"):
+        assert f"\n  rm -f {path}\n" in script

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import capacity, haproxy, render
+from cluster import capacity, haproxy, host_files, render
 from cluster.haproxy import Balance, Pool, Route, Server, load_balancer
 from cluster.plan import ClusterPlan, plan
 from cluster.settings import load
@@ -307,8 +307,10 @@ def test_settings_for_certbot_are_harmless_for_a_shell(make_plan: Make) -> None:
         tls={"email": "ops@example.com", "extraNames": ["www.example.com"]},
         loadBalancer={"playName": "play.example.com"},
     )
-    assert render.acme_settings(made.settings) == (
+    assert "".join(host_files.certificate_settings(made.settings, "198.51.100.1", "arn:x")) == (
         "names=(live.example.com www.example.com play.example.com)\n"
         "email=ops@example.com\n"
         "directory=https://acme-v02.api.letsencrypt.org/directory\n"
+        "address=198.51.100.1\n"
+        "store=arn:x\n"
     )

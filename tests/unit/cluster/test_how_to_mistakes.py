@@ -15,6 +15,7 @@ import pytest
 
 from cluster import render
 from cluster.plan import ClusterPlan
+from cluster.templates import TEMPLATES
 from tests.unit.cluster.haproxy_text import of_kind, sections
 
 Check = Callable[[str], bool]
@@ -204,11 +205,11 @@ def test_there_are_twenty() -> None:
 
 
 def test_the_page_for_who_comes_from_the_how_to_has_each() -> None:
-    page = (render.TEMPLATES.parent / "docs" / "from-the-how-to.md").read_text()
+    page = (TEMPLATES.parent / "docs" / "from-the-how-to.md").read_text()
     rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
     assert rows == [(str(mistake.number), mistake.what) for mistake in MISTAKES]
     paths = set(re.findall(r"`([a-z]+/[a-z/_-]+\.[a-z0-9.]+)`", page))
-    assert [path for path in sorted(paths) if not (render.TEMPLATES.parent / path).exists()] == []
+    assert [path for path in sorted(paths) if not (TEMPLATES.parent / path).exists()] == []
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: f"{mistake.number}: {mistake.what}")

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from cluster import render
+from cluster import host_files
 from lab import apt_proxy, packages
 
 
@@ -22,9 +22,7 @@ def wrapper() -> ModuleType:
 
 
 def test_the_wrapper_takes_the_configuration_that_the_deployment_writes(wrapper: ModuleType) -> None:
-    script = render.database_configure()
-    text = script[script.index("storage:") : script.index("\nCONFIG\n")]
-    command = wrapper.command(text)
+    command = wrapper.command(host_files.database_config().text)
     assert "--listen-addr=0.0.0.0:27017" in command
     assert "--sqlite-url=file:/var/lib/antmedia-database/mongodb/" in command
     assert "--test-enable-new-auth" in command, "it asks for a login"

@@ -378,7 +378,7 @@ def rules(ec2: Any, group: str) -> list[Any]:
 
 
 def test_a_kind_that_cannot_be_looked_for_is_asked_about(ec2: Any) -> None:
-    found = survey(ec2, creating("aws:sns/topic:Topic", "alarms"))
+    found = survey(ec2, creating("aws:sqs/queue:Queue", "alarms"))
     assert [each.name for each in found.unsure] == ["alarms"]
 
 

@@ -1,0 +1,1 @@
+"""What is sent to hosts to be run there."""
