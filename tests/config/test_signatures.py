@@ -81,11 +81,9 @@ def sent(run_on_debian: ProgramRunner, request: str) -> list[Any]:
     """The one request that a command of the program makes of S3."""
     program = host_files.database_program().text
     functions = "".join(
-        program[
-            (start := program.index(f"\n{name}() {{")) : program.index("\n" if name in ONE_LINE else "\n}", start + 1)
-            + 2
-        ]
-        for name in ("s3", "aws_request", *ONE_LINE)
+        program[(start := program.index(f"\n{name}() {{")) : program.index(end, start + 1) + 2]
+        for end, names in (("\n}", ("s3", "aws_request")), ("\n", ("metadata", "encoded")))
+        for name in names
     )
     script = "\n".join(
         [
