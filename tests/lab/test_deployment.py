@@ -223,7 +223,7 @@ def test_running_every_step_again_restarts_nothing(deployment: Deployment) -> No
         if resource["type"] == "command:remote:Command"
     ]
     deployment.pulumi("up", "--yes", "--skip-preview", *(f"--target-replace={urn}" for urn in urns))
-    assert len(urns) == 7 + 2 * 5, "the steps of the load balancer and of two media nodes"
+    assert len(urns) == 8 + 2 * 5, "the steps of the load balancer and of two media nodes"
     assert deployment.haproxy() == before
 
 
@@ -286,7 +286,7 @@ def test_a_third_node_changes_nothing_but_what_it_must(deployment: Deployment) -
     changes = {(step["op"], step["urn"].split("::")[-1]) for step in steps if step["op"] != "same"}
     own = {"edge-2", "edge-2-ready", "edge-2-server", "edge-2-administrator", "edge-2-drain", "edge-2-serve"}
     assert {name for op, name in changes if op == "create"} == own
-    assert {name for op, name in changes if op != "create"} == {"lb-1-configure", "lb-1-verify"}
+    assert {name for op, name in changes if op != "create"} == {"dashboard", "lb-1-configure", "lb-1-verify"}
     deployment.up()
     assert deployment.nodes_seen(12) == {"ip-172-30-0-32", "ip-172-30-0-132", "ip-172-30-1-132"}
     assert deployment.haproxy()["master"] == before["master"]

@@ -110,6 +110,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         cwd=made.checkout, check=True, capture_output=True,
     )  # fmt: skip
     try:
+        made.run("make", "tools")
         made.run("lab/lab", "up")
         made.lab.api("s3").create_bucket(Bucket=BUCKET)
         made.make_up()

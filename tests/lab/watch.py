@@ -1,8 +1,8 @@
 """watch.py HOST STREAM [STAY]: viewers of a live stream until its standard input ends; prints what they lost.
 
 HLS viewers ask as players do: one try more for what fails. WebSocket sessions, to edges and to origins, and RTMP
-players last some seconds and are followed by others; what ends before its time is lost. STAY sessions stay: how many
-were cut.
+players last some seconds and are followed by others; what ends before its time is lost. So is a WebSocket session that
+does not open at the second try; those that needed it are counted as opened again. STAY sessions stay: how many were cut.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from typing import Any
 
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 host, stream = sys.argv[1:3]
 staying = int(sys.argv[3]) if len(sys.argv) > 3 else 0
@@ -32,7 +32,7 @@ over, lock = threading.Event(), threading.Lock()
 stayers = threading.Semaphore(0)
 seen: dict[str, Any] = {
     "hls": {"answered": 0, "lost": 0, "segments": 0, "segment_seconds": 0.0, "longest_wait_seconds": 0.0},
-    "wss": {"ended": 0, "lost": 0},
+    "wss": {"ended": 0, "again": 0, "lost": 0},
     "rtmp": {"ended": 0, "lost": 0},
     "stay": {"cut": 0, "left": 0},
     "reasons": [],
@@ -96,9 +96,20 @@ class Viewer:
             over.wait(0.4)
 
 
+def opened(target: str, again: bool = True) -> ClientConnection:
+    """A WebSocket, at the second try if need be."""
+    try:
+        return connect(f"wss://{host}/LiveApp/websocket{target}", ssl=trusting, open_timeout=10)
+    except (OSError, TimeoutError, WebSocketException) as error:
+        if not again:
+            raise
+        count("wss", "again", repr(error))
+    return opened(target, again=False)
+
+
 def session(target: str, seconds: float, begun: threading.Semaphore | None = None) -> None:
     """A WebSocket session; raises when it does not last."""
-    with connect(f"wss://{host}/LiveApp/websocket{target}", ssl=trusting, open_timeout=10) as connection:
+    with opened(target) as connection:
         if begun:
             begun.release()
         end = time.monotonic() + seconds
