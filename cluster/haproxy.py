@@ -81,6 +81,9 @@ CERTIFICATE_STATE: Final = "/var/lib/antmedia-certificate"
 HEALTH_POOL: Final = "nodes"
 """The pool with every media node and the health checks that all pools go by."""
 
+RTMP_POOL: Final = "rtmp"
+"""For RTMP and RTMPS."""
+
 STATS_PATH: Final = "/haproxy_stats"
 HEALTH_PATH: Final = "/rest/v2/liveness"
 """Ant Media Server's own, answered without a login."""
@@ -322,7 +325,7 @@ def load_balancer(plan: ClusterPlan) -> LoadBalancer:
             Pool("whip", by_role["origins"], Balance.RESOURCE),
             Pool("whep", by_role["edges"], Balance.RESOURCE),
         ),
-        rtmp=Pool("rtmp", servers(plan.origins, plan.edges, firewall.RTMP)),
+        rtmp=Pool(RTMP_POOL, servers(plan.origins, plan.edges, firewall.RTMP)),
         routes=tuple(_routes(settings.publish_name, settings.play_name, clustered=plan.forms_cluster)),
         default_pool=HEALTH_POOL,
     )

@@ -7,12 +7,16 @@ host key, and neither is left anywhere: both are in a folder that goes with the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +51,45 @@ def command(folder: Path, nodes: Mapping[str, Mapping[str, Any]], node: str, wor
     return [*ssh, "-o", f"ProxyCommand={through}", f"{LOGIN_USER}@{nodes[node]['privateAddress']}", *words]
 
 
+@dataclass(frozen=True)
+class Access:
+    """The hosts of a stack, and the folder with what logs in on them."""
+
+    folder: Path
+    nodes: Mapping[str, Mapping[str, Any]]
+    """The stack's output."""
+
+    def run(self, node: str, words: str, entered: str, seconds: float) -> subprocess.CompletedProcess[str]:
+        """A command on a node, with `entered` as its standard input. Raises TimeoutExpired, and as `command` does."""
+        line = command(self.folder, self.nodes, node, [words])
+        pipe = subprocess.PIPE
+        # A session of its own: ssh's ProxyCommand would outlive it.
+        with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as asked:
+            try:
+                said, complained = asked.communicate(entered, timeout=seconds)
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(asked.pid, signal.SIGTERM)
+                raise
+        return subprocess.CompletedProcess(line, asked.returncode, said, complained)
+
+
+@contextlib.contextmanager
+def access(stack: Stack) -> Iterator[Access]:
+    """For as long as the block runs. Raises RecoveryError where the stack has no hosts."""
+    nodes = json.loads(stack.pulumi("stack", "output", "--json", "--non-interactive")).get("nodes", {})
+    if not nodes:
+        raise RecoveryError(f"The stack {stack.name} has no hosts. Next: {stack.next_command}")
+    held = stack.pulumi("config", "get", "antmedia:ssh", "--json", "--non-interactive", config=True)
+    ssh = json.loads(json.loads(held)["value"])
+    with tempfile.TemporaryDirectory(prefix="antmedia-ssh-") as made:
+        folder = Path(made)
+        (folder / "key").touch(mode=0o600)
+        (folder / "key").write_text(ssh["privateKey"].strip() + "\n")
+        (folder / "known_hosts").write_text(f"{HOST} {keys.public_key(ssh['hostKey'].strip() + chr(10))}\n")
+        yield Access(folder, nodes)
+
+
 def main() -> int:
     """Open the shell. Returns its exit code."""
     parser = argparse.ArgumentParser(prog="make ssh", description=__doc__)
@@ -57,17 +100,8 @@ def main() -> int:
     stack = Stack(arguments.stack)
     try:
         enter_lab("tools.ssh", stack.name, sys.argv[1:])
-        nodes = json.loads(stack.pulumi("stack", "output", "--json", "--non-interactive")).get("nodes", {})
-        if not nodes:
-            raise RecoveryError(f"The stack {stack.name} has no hosts. Next: {stack.next_command}")
-        held = stack.pulumi("config", "get", "antmedia:ssh", "--json", "--non-interactive", config=True)
-        ssh = json.loads(json.loads(held)["value"])
-        with tempfile.TemporaryDirectory(prefix="antmedia-ssh-") as made:
-            folder = Path(made)
-            (folder / "key").touch(mode=0o600)
-            (folder / "key").write_text(ssh["privateKey"].strip() + "\n")
-            (folder / "known_hosts").write_text(f"{HOST} {keys.public_key(ssh['hostKey'].strip() + chr(10))}\n")
-            line = command(folder, nodes, arguments.node, arguments.words)
+        with access(stack) as hosts:
+            line = command(hosts.folder, hosts.nodes, arguments.node, arguments.words)
             return subprocess.run(line, check=False).returncode
     except (RecoveryError, ProvisionError) as error:
         return report(error)

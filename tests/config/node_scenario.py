@@ -18,6 +18,8 @@ from pathlib import Path
 
 PROGRAM, HEALTH = sys.argv[1:]
 CONFIG, SHRUNK = "/config/all.cfg", "/config/without-origin-1.cfg"
+STATUS = "/status.py"
+"""make status: what it runs on the load balancer."""
 IN_USE = "/etc/haproxy/haproxy.cfg"
 ADMIN, MASTER, STATE = "/run/haproxy/admin.sock", "/run/haproxy-master.sock", "/var/lib/haproxy/server-state"
 FILES = ["/run/lock/antmedia-haproxy.lock", ADMIN, MASTER, STATE, HEALTH]
@@ -158,6 +160,10 @@ reload()
 draining = program("drain", "origin-1", "1")
 time.sleep(2)
 seen["a removed node waits for the old worker"] = draining.poll() is None
+with Path(STATUS).open() as stdin:
+    probe = [sys.executable, "-", ADMIN, MASTER, "/etc/haproxy/tls/site.pem"]
+    looked = subprocess.run(probe, stdin=stdin, capture_output=True, text=True, check=True)
+seen["status"] = json.loads(looked.stdout)
 held.close()
 seen["removed"] = draining.communicate(timeout=20)[0].splitlines()[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lab import images
 from tests.config.conftest import IMAGE
 from tests.config.test_host_files import USERS, cluster
 from tests.unit.cluster.conftest import VALID
+from tools.status import gather, report
 
 SCENARIO = Path(__file__).parent / "node_scenario.py"
 
@@ -30,6 +32,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory, self_signed_pem: str) -> dict
     (folder / "users.cfg").write_text(USERS)
     pem = folder / "site.pem"
     pem.write_text(self_signed_pem)
+    status = folder / "status.py"
+    status.write_text(gather.program())
     program, scenario = "/usr/local/sbin/antmedia-node", "/scenario.py"
     done = images.run(
         IMAGE,
@@ -39,6 +43,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, self_signed_pem: str) -> dict
             pem: haproxy.CERTIFICATE,
             render.TEMPLATES / "haproxy/node.py": program,
             SCENARIO: scenario,
+            status: "/status.py",
         },
         timeout_seconds=180,
     )
@@ -85,3 +90,21 @@ def test_a_node_that_does_not_answer_is_not_waited_for_and_not_taken_back(seen: 
 
 def test_without_haproxy_there_is_nothing_to_wait_for(seen: dict[str, Any]) -> None:
     assert seen["no haproxy"] == "edge-1: HAProxy does not run, nothing to wait for\n"
+
+
+def test_the_status_shows_the_worker_that_a_reload_left_behind_with_its_session(seen: dict[str, Any]) -> None:
+    nodes = {
+        "lb-1": {"role": "lb", "privateAddress": "172.30.0.10"},
+        "origin-2": {"role": "origin", "privateAddress": "172.30.0.33"},
+    }
+    shown = report.document("mine", nodes, seen["status"], {}, datetime.now(UTC))
+    assert shown["haproxy"]["running"]
+    assert shown["haproxy"]["oldWorkers"]
+    assert max(worker["connections"] for worker in shown["haproxy"]["oldWorkers"]) >= 1
+    assert shown["haproxy"]["lastLoadSeconds"] < min(worker["ageSeconds"] for worker in shown["haproxy"]["oldWorkers"])
+    assert (shown["nodes"]["origin-2"]["state"], shown["nodes"]["origin-2"]["check"]) == ("up", "L7OK")
+
+
+def test_the_status_never_has_the_certificates_key(seen: dict[str, Any]) -> None:
+    assert seen["status"]["certificate"].startswith("-----BEGIN CERTIFICATE-----")
+    assert "PRIVATE KEY" not in json.dumps(seen["status"])

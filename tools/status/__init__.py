@@ -1,0 +1,1 @@
+"""What a running deployment looks like now: `make status`."""
