@@ -43,9 +43,11 @@ repair: tools ## replace a host that died or hangs (STACK=name NODE=edge-1)
 ssh: tools ## a shell on a host, through the load balancer (STACK=name NODE=origin-1)
 	@$(PYTHON) -m tools.ssh $(STACK) "$(NODE)" $(ARGS)
 
-.PHONY: status
+.PHONY: status doctor
 status: tools ## nodes, sessions, old workers, certificate, from the hosts (STACK=name ARGS=--once|--json)
 	@$(PYTHON) -m tools.status $(STACK) $(ARGS)
+doctor: tools ## whether a deployment serves, seen from this machine, and what to do (STACK=name ARGS=--json)
+	@$(PYTHON) -m tools.doctor $(STACK) $(ARGS)
 
 .PHONY: new-stack
 new-stack: tools ## a stack file of your own with new keys and passwords (STACK=name)

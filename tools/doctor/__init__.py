@@ -1,0 +1,1 @@
+"""Whether a deployment serves, as seen from outside: `make doctor`."""
