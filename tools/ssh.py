@@ -7,12 +7,13 @@ host key, and neither is left anywhere: both are in a folder that goes with the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,13 +39,32 @@ def command(folder: Path, nodes: Mapping[str, Mapping[str, Any]], node: str, wor
     ssh = [
         "ssh", "-i", str(folder / "key"), "-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={HOST}",
         "-o", f"UserKnownHostsFile={folder / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes",
-        "-o", "ConnectTimeout=15", "-o", "LogLevel=ERROR",
+        "-o", "ConnectTimeout=15", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
     ]  # fmt: skip
     entrance = next(str(each["publicAddress"]) for each in nodes.values() if each["role"] == "lb")
     if nodes[node]["role"] == "lb":
         return [*ssh, f"{LOGIN_USER}@{entrance}", *words]
     through = shlex.join([*ssh, "-W", "%h:%p", f"{LOGIN_USER}@{entrance}"])
     return [*ssh, "-o", f"ProxyCommand={through}", f"{LOGIN_USER}@{nodes[node]['privateAddress']}", *words]
+
+
+def outputs(stack: Stack) -> dict[str, Any]:
+    """The stack's outputs; `nodes` among them once it has hosts. Raises RecoveryError."""
+    found: dict[str, Any] = json.loads(stack.pulumi("stack", "output", "--json", "--non-interactive"))
+    return found
+
+
+@contextlib.contextmanager
+def login(stack: Stack) -> Iterator[Path]:
+    """A folder with the files `key` and `known_hosts`, as long as the block lasts. Raises RecoveryError."""
+    held = stack.pulumi("config", "get", "antmedia:ssh", "--json", "--non-interactive", config=True)
+    ssh = json.loads(json.loads(held)["value"])
+    with tempfile.TemporaryDirectory(prefix="antmedia-ssh-") as made:
+        folder = Path(made)
+        (folder / "key").touch(mode=0o600)
+        (folder / "key").write_text(ssh["privateKey"].strip() + "\n")
+        (folder / "known_hosts").write_text(f"{HOST} {keys.public_key(ssh['hostKey'].strip() + chr(10))}\n")
+        yield folder
 
 
 def main() -> int:
@@ -57,16 +77,10 @@ def main() -> int:
     stack = Stack(arguments.stack)
     try:
         enter_lab("tools.ssh", stack.name, sys.argv[1:])
-        nodes = json.loads(stack.pulumi("stack", "output", "--json", "--non-interactive")).get("nodes", {})
+        nodes = outputs(stack).get("nodes", {})
         if not nodes:
             raise RecoveryError(f"The stack {stack.name} has no hosts. Next: {stack.next_command}")
-        held = stack.pulumi("config", "get", "antmedia:ssh", "--json", "--non-interactive", config=True)
-        ssh = json.loads(json.loads(held)["value"])
-        with tempfile.TemporaryDirectory(prefix="antmedia-ssh-") as made:
-            folder = Path(made)
-            (folder / "key").touch(mode=0o600)
-            (folder / "key").write_text(ssh["privateKey"].strip() + "\n")
-            (folder / "known_hosts").write_text(f"{HOST} {keys.public_key(ssh['hostKey'].strip() + chr(10))}\n")
+        with login(stack) as folder:
             line = command(folder, nodes, arguments.node, arguments.words)
             return subprocess.run(line, check=False).returncode
     except (RecoveryError, ProvisionError) as error:
