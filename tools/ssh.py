@@ -50,7 +50,12 @@ def command(folder: Path, nodes: Mapping[str, Mapping[str, Any]], node: str, wor
 
 def outputs(stack: Stack) -> dict[str, Any]:
     """The stack's outputs; `nodes` among them once it has hosts. Raises RecoveryError."""
-    found: dict[str, Any] = json.loads(stack.pulumi("stack", "output", "--json", "--non-interactive"))
+    try:
+        found: dict[str, Any] = json.loads(stack.pulumi("stack", "output", "--json", "--non-interactive"))
+    except RecoveryError as error:
+        if "no stack named" in str(error):
+            raise RecoveryError(f"There is no stack {stack.name}. Next: {stack.next_command}") from error
+        raise
     return found
 
 

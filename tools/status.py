@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,16 +97,24 @@ def entrance(stack: Stack, outputs: Mapping[str, Any]) -> str:
 
 
 def watch(look: Callable[[], live.Status], console: Console, every: float) -> None:
-    """The screen, again and again in place. While there is no answer it says so below the last one. Never returns."""
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as shown:
-        last = Group(Text("…"))
+    """The screen, again and again in place, until Ctrl-C. Later looks that get no answer say so below the last screen.
+
+    Raises:
+        RecoveryError: the first look got none.
+    """
+    last = screen(look())
+    with (
+        Live(last, console=console, auto_refresh=False, vertical_overflow="crop") as shown,
+        suppress(KeyboardInterrupt),
+    ):
         while True:
-            try:
-                last = Group(screen(look()))
-                shown.update(last, refresh=True)
-            except RecoveryError as error:
-                shown.update(Group(last, Text(str(error), style="bold red")), refresh=True)
+            shown.refresh()
             time.sleep(every)
+            try:
+                last = screen(look())
+                shown.update(last)
+            except RecoveryError as error:
+                shown.update(Group(last, Text(str(error), style="bold red")))
 
 
 def main() -> int:

@@ -18,7 +18,10 @@ def screen(status: Status) -> RenderableType:
     """Colours say nothing that the words do not."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("node", "role", "state", "for", "last check", "sessions", "RTMP", "image"):
-        table.add_column(title, no_wrap=True, justify="right" if title in ("sessions", "RTMP") else "left")
+        # Where a terminal is narrow, these two go on in another line; nothing is cut off.
+        folds = title in ("last check", "image")
+        right = title in ("sessions", "RTMP")
+        table.add_column(title, no_wrap=not folds, overflow="fold", justify="right" if right else "left")
     for node in status.nodes:
         table.add_row(*_row(node))
     problems = [Text(f"! {problem}", style="red") for problem in status.problems] or [Text("All is well.", "green")]

@@ -18,6 +18,9 @@ from tools.live import answers
 CERTIFICATE_DAYS: Final = 14
 """Let's Encrypt's are renewed when a third of their 90 days is left, so something has failed for long by then."""
 
+ROLES: Final = ("origin", "edge", "db")
+"""In the order in which a stream meets them."""
+
 RTMP_POOL: Final = "rtmp"
 SELF_SIGNED: Final = "antmedia self-signed"
 """In the issuer of the certificates that the load balancer makes for itself: templates/certbot."""
@@ -132,7 +135,7 @@ def status(stack: str, time: datetime, outputs: Mapping[str, Any], images: Mappi
             now.get(name),
             [seen[name] for seen in before.values() if name in seen],
         )
-        for name in [*hosts, *(now.keys() - hosts.keys())]
+        for name in {**hosts, **now}
         if name != entrance
     )
     load_balancer = LoadBalancer(
@@ -162,7 +165,7 @@ def status(stack: str, time: datetime, outputs: Mapping[str, Any], images: Mappi
         time=time,
         load_balancer=load_balancer,
         certificate=certificate,
-        nodes=nodes,
+        nodes=tuple(sorted(nodes, key=_order)),
         problems=tuple(_problems(stack, load_balancer, certificate, nodes, mode)),
     )
 
@@ -195,6 +198,10 @@ def _node(
         sessions=sessions if in_pool else None,
         rtmp_connections=sum(each.rtmp for each in (now, *before) if each) if in_pool else None,
     )
+
+
+def _order(node: Node) -> tuple[int, int, str]:
+    return ROLES.index(node.role) if node.role in ROLES else len(ROLES), len(node.name), node.name
 
 
 def _state(now: answers.Server | None, sessions: int) -> State:

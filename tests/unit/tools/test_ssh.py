@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.recovery.stack import RecoveryError
-from tools.ssh import command
+from tools.recovery.stack import RecoveryError, Stack
+from tools.ssh import command, outputs
 
 NODES = {
     "lb-1": {"role": "lb", "privateAddress": "172.30.0.10", "publicAddress": "198.51.100.1"},
@@ -35,3 +35,21 @@ def test_other_hosts_are_reached_through_it_with_both_keys_pinned() -> None:
 def test_a_node_that_is_not_there_is_answered_with_those_that_are(node: str, said: str) -> None:
     with pytest.raises(RecoveryError, match=f"{said}.*edge-1, lb-1"):
         command(Path("/f"), NODES, node, [])
+
+
+@pytest.mark.parametrize(
+    ("pulumi", "said"),
+    [
+        ("error: no stack named 'lab-ams' found", r"^There is no stack lab-ams\. Next: make up STACK=lab-ams$"),
+        ("error: cannot read the state", "cannot read the state"),
+    ],
+)
+def test_a_stack_that_is_not_there_is_answered_with_what_makes_it(
+    monkeypatch: pytest.MonkeyPatch, pulumi: str, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise RecoveryError(f"tools/pulumi stack output failed:\n{pulumi}")
+
+    monkeypatch.setattr(Stack, "pulumi", fail)
+    with pytest.raises(RecoveryError, match=said):
+        outputs(Stack("lab-ams"))

@@ -236,7 +236,39 @@ def test_what_keeps_it_from_being_seen_is_one_sentence_and_a_remedy(shell: str, 
         watched.look()
 
 
-def test_a_terminal_is_shown_the_last_screen_while_there_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_are_in_the_order_of_their_roles_and_numbers() -> None:
+    hosts = {
+        f"{role}-{number}": {**OUTPUTS["nodes"]["edge-1"], "role": role}
+        for role in ("db", "edge")
+        for number in (10, 9)
+    }
+    seen = looked(outputs={**OUTPUTS, "nodes": {**hosts, **OUTPUTS["nodes"]}})
+    order = ["origin-1", "origin-2", "edge-1", "edge-2", "edge-3", "edge-9", "edge-10", "db-1", "db-9", "db-10"]
+    assert [node.name for node in seen.nodes] == order
+
+
+def test_a_narrow_terminal_cuts_nothing_off() -> None:
+    console = Console(width=80, highlight=False, force_terminal=False)
+    with console.capture() as captured:
+        console.print(screen(looked()))
+    said = captured.get()
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= 80
+    for whole in ("origin-1", "drain", "sessions"):
+        assert whole in said
+
+
+def test_a_terminal_is_not_taken_when_the_first_look_gets_no_answer() -> None:
+    def look() -> Status:
+        raise RecoveryError("It cannot be reached.")
+
+    console = Console(force_terminal=True)
+    with console.capture() as captured, pytest.raises(RecoveryError):
+        command.watch(look, console, 0)
+    assert captured.get() == ""
+
+
+def test_a_terminal_is_shown_the_last_screen_while_there_is_no_answer() -> None:
     looks = iter((looked(), RecoveryError("It cannot be reached."), KeyboardInterrupt()))
 
     def look() -> Status:
@@ -246,7 +278,7 @@ def test_a_terminal_is_shown_the_last_screen_while_there_is_no_answer(monkeypatc
         return found
 
     console = Console(width=command.PLAIN_WIDTH, height=40, force_terminal=True, record=True)
-    with console.capture() as captured, pytest.raises(KeyboardInterrupt):
+    with console.capture() as captured:
         command.watch(look, console, 0)
     last = captured.get().rpartition("stack mine")[2]
     assert "edge-3" in last
