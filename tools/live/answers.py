@@ -90,7 +90,12 @@ class Server:
 
 
 def servers(answer: str, checked: str, rtmp: str) -> dict[str, Server]:
-    """From `show stat`, by name: all servers of the pool `checked`. `rtmp` is the pool of RTMP."""
+    """From `show stat`, by name: all servers of the pool `checked`. `rtmp` is the pool of RTMP.
+
+    None in what is no table: an old worker may end between two questions.
+    """
+    if not answer.startswith("# pxname,"):
+        return {}
     rows = list(csv.DictReader(io.StringIO(answer.lstrip("# "))))
     sessions: dict[str, int] = {}
     streams: dict[str, int] = {}

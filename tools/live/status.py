@@ -119,11 +119,10 @@ def status(stack: str, time: datetime, outputs: Mapping[str, Any], images: Mappi
     information = answers.information(said.get("information", ""))
     if not processes or "Version" not in information:
         raise NotAnsweringError
-    now = answers.servers(said["statistics"], haproxy.HEALTH_POOL, RTMP_POOL)
+    now = answers.servers(said.get("statistics", ""), haproxy.HEALTH_POOL, RTMP_POOL)
     before = {
-        worker.pid: answers.servers(found, haproxy.HEALTH_POOL, RTMP_POOL)
+        worker.pid: answers.servers(said.get(f"statistics {worker.pid}", ""), haproxy.HEALTH_POOL, RTMP_POOL)
         for worker in processes.old
-        if (found := said.get(f"statistics {worker.pid}", "").strip())
     }
     hosts: Mapping[str, Mapping[str, str]] = outputs["nodes"]
     (entrance,) = [name for name, host in hosts.items() if host["role"] == "lb"]
@@ -153,7 +152,7 @@ def status(stack: str, time: datetime, outputs: Mapping[str, Any], images: Mappi
             OldWorker(
                 pid=worker.pid,
                 age_seconds=worker.age,
-                sessions=sum(server.sessions for server in before.get(worker.pid, {}).values()),
+                sessions=sum(server.sessions for server in before[worker.pid].values()),
             )
             for worker in processes.old
         ),

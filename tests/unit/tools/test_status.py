@@ -80,6 +80,14 @@ def test_sessions_of_old_workers_count_and_their_connections_by_rtmp_too() -> No
     assert (old.pid, old.age_seconds, old.sessions) == (33, 8, 1)
 
 
+@pytest.mark.parametrize("answer", ["", "Can't find the target PID matching the prefix '@!33'\nsecond line\n"])
+def test_an_old_worker_that_ends_while_it_is_asked_has_no_sessions(answer: str) -> None:
+    before, _, _ = GATHERED.partition("=== statistics 33\n")
+    seen = looked(f"{before}=== statistics 33\n{answer}")
+    assert [worker.sessions for worker in seen.load_balancer.old_workers] == [0]
+    assert {node.name: node.sessions for node in seen.nodes}["origin-1"] == 1
+
+
 def test_the_last_health_check_says_how_long_it_took_or_why_it_failed() -> None:
     nodes = {node.name: node for node in looked().nodes}
     good, bad = nodes["origin-1"].last_check, nodes["edge-3"].last_check
