@@ -2,7 +2,7 @@
 
 HLS viewers ask as players do: one try more for what fails. WebSocket sessions, to edges and to origins, and RTMP
 players last some seconds and are followed by others; what ends before its time is lost. So is a WebSocket session that
-does not open at the second try; those that needed it are counted as opened again. STAY sessions stay: how many were cut.
+does not open at the second try; those that needed it are counted too. STAY sessions stay: how many were cut.
 """
 
 from __future__ import annotations
