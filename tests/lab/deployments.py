@@ -114,6 +114,19 @@ def prepare(directory: Path, stack: str = "lab") -> Deployment:
     return Deployment(labs.Lab(f"t-{secrets.token_hex(3)}"), checkout, stack)
 
 
+def cluster_list(deployment: Deployment) -> str:
+    """The cluster's own list of its nodes, dead ones too: the JSON that its first node answers to its first user."""
+    user = json.dumps({"email": "admin@antmedia.invalid", "password": deployment.password("administrator")})
+    return deployment.lab.host(
+        "lb-1", "sh", "-c",
+        "jar=$(mktemp); base=http://172.30.0.132:5080/rest/v2; ask='curl -s -m 10 -b '$jar' -c '$jar; "
+        "$ask -o /dev/null $base/authentication-status; "
+        "$ask -o /dev/null -H 'Content-Type: application/json' --data-binary @- $base/users/authenticate; "
+        "$ask $base/cluster/nodes/0/50; rm $jar",
+        stdin=user,
+    ).stdout  # fmt: skip
+
+
 @contextlib.contextmanager
 def publishing(deployment: Deployment, name: str, base: str = STREAM) -> Iterator[subprocess.Popen[bytes]]:
     """A viewer's machine that sends a test picture until the block ends."""

@@ -15,7 +15,7 @@ import pytest
 
 from cluster import keys
 from tests.lab import media
-from tests.lab.deployments import DOMAIN, Deployment, frames_played, prepare, publishing
+from tests.lab.deployments import DOMAIN, Deployment, cluster_list, frames_played, prepare, publishing
 from tests.lab.labs import CHECKOUT, eventually
 
 STREAM = "live"
@@ -93,16 +93,7 @@ def instances(deployment: Deployment) -> dict[str, str]:
 
 def listed(deployment: Deployment) -> list[str]:
     """The private addresses in the cluster's own list, dead ones too."""
-    user = json.dumps({"email": "admin@antmedia.invalid", "password": deployment.password("administrator")})
-    said = deployment.lab.host(
-        "lb-1", "sh", "-c",
-        "jar=$(mktemp); base=http://172.30.0.132:5080/rest/v2; ask='curl -s -m 10 -b '$jar' -c '$jar; "
-        "$ask -o /dev/null $base/authentication-status; "
-        "$ask -o /dev/null -H 'Content-Type: application/json' --data-binary @- $base/users/authenticate; "
-        "$ask $base/cluster/nodes/0/50; rm $jar",
-        stdin=user,
-    ).stdout  # fmt: skip
-    return sorted(str(node["ip"]).partition(":")[0] for node in json.loads(said))
+    return sorted(str(node["ip"]).partition(":")[0] for node in json.loads(cluster_list(deployment)))
 
 
 def test_an_edge_is_removed_and_those_who_stay_to_the_end_are_cut_and_counted(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import labs
-from tests.lab.deployments import DOMAIN, Deployment, frames_played, prepare, publishing
+from tests.lab.deployments import DOMAIN, Deployment, cluster_list, frames_played, prepare, publishing
 from tests.lab.labs import eventually
 
 SITE = f"https://{DOMAIN}"
@@ -33,15 +33,7 @@ def ask(deployment: Deployment, node: str, path: str, *options: str) -> str:
 
 
 def test_the_update_ends_with_every_node_in_the_clusters_list(deployment: Deployment) -> None:
-    user = json.dumps({"email": "admin@antmedia.invalid", "password": deployment.password("administrator")})
-    listed = deployment.lab.host(
-        "lb-1", "sh", "-c",
-        "jar=$(mktemp); base=http://172.30.0.132:5080/rest/v2; ask='curl -s -m 10 -b '$jar' -c '$jar; "
-        "$ask -o /dev/null $base/authentication-status; "
-        "$ask -o /dev/null -H 'Content-Type: application/json' --data-binary @- $base/users/authenticate; "
-        "$ask $base/cluster/nodes/0/50; rm $jar",
-        stdin=user,
-    ).stdout  # fmt: skip
+    listed = cluster_list(deployment)
     nodes = deployment.outputs()["nodes"]
     for name in NODES:
         assert re.search(rf'"{nodes[name]["privateAddress"]}[":]', listed), f"{name} is not in {listed}"
