@@ -112,7 +112,7 @@ def inspect(cluster: ClusterPlan, state: State, stack: Stack) -> list[Finding]:
     """Every difference, in the order of the plan's nodes. Raises RecoveryError where nothing can be looked at."""
     nodes: Mapping[str, Mapping[str, Any]] = state.outputs.get("nodes") or {}
     if not nodes:
-        raise RecoveryError(f"The stack {stack.name} has no hosts. Next: {stack.next_command}")
+        raise stack.no_hosts
     deployed = Deployed(
         address=state.outputs.get("loadBalancerAddress"),
         certificate_store=state.id_of(STORE),

@@ -32,7 +32,7 @@ def host(state: State, node: str, stack: Stack) -> Mapping[str, Any]:
     """One of them. Raises RecoveryError with those that there are."""
     found = hosts(state)
     if not found:
-        raise RecoveryError(f"The stack {stack.name} has no hosts. Next: {stack.next_command}")
+        raise stack.no_hosts
     if node not in found:
         wrong = f"The stack {stack.name} has no node {node}" if node else "Say which node, with NODE=name"
         raise RecoveryError(f"{wrong}; its nodes are {', '.join(sorted(found))}.")

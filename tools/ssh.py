@@ -71,7 +71,7 @@ def main() -> int:
         enter_lab("tools.ssh", stack.name, sys.argv[1:])
         nodes = json.loads(stack.pulumi("stack", "output", "--json", "--non-interactive")).get("nodes", {})
         if not nodes:
-            raise RecoveryError(f"The stack {stack.name} has no hosts. Next: {stack.next_command}")
+            raise stack.no_hosts
         held = stack.pulumi("config", "get", "antmedia:ssh", "--json", "--non-interactive", config=True)
         ssh = json.loads(json.loads(held)["value"])
         with login(ssh["privateKey"], keys.public_key(ssh["hostKey"].strip() + "\n")) as folder:

@@ -151,6 +151,11 @@ class Stack:
         is_lab = invocation.LAB_STACK.fullmatch(self.name)
         return f"make up STACK={self.name}" if is_lab else f"tools/pulumi up -s {self.name}"
 
+    @property
+    def no_hosts(self) -> RecoveryError:
+        """What to raise where the stack has none."""
+        return RecoveryError(f"The stack {self.name} has no hosts. Next: {self.next_command}")
+
     def pulumi(self, *arguments: str, config: bool = False, named: bool = True) -> str:
         """`tools/pulumi ARGUMENTS`, for this stack where it is `named`; returns its standard output.
 
