@@ -1,9 +1,9 @@
 """`make bench-deploy`: how long deployments take: into a real lab, of different sizes, and against terraform's.
 
 The three parts can be run alone: `lab`; `changes`, first creations and rolls; `nodes`, against terraform. A figure of a
-part that was not run is kept as it was. Figures go to build/bench-deploy.json, every
-run to build/bench-deploy-runs.json, and with --write a table for each part to docs/benchmarks.md. Where terraform or
-its AWS provider is missing, what is measured against it is left out.
+part that was not run is kept as it was. Figures go to build/bench-deploy.json, every run to
+build/bench-deploy-runs.json, and with --write a table for each part to docs/benchmarks.md. Where terraform or its AWS
+provider is missing, what is measured against it is left out.
 """
 
 from __future__ import annotations

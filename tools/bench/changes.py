@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cluster.settings import NAMESPACE
 from tests.engine.pulumi_cli import Engine
 from tests.engine.sandbox import AwsApi
 from tools.bench import emulated
 from tools.bench.emulated import seconds_of
-from tools.bench.figures import Estimate, estimates_table, ratio
+from tools.bench.figures import Estimate, estimates_table, middles, ratio
 
 CREATED: Final = (3, 12)
 """Media nodes."""
@@ -56,7 +55,7 @@ def _create(engine: Engine, aws: AwsApi, sizes: Sequence[int]) -> dict[int, floa
     found = {}
     for nodes in sizes:
         assert not aws.objects(), "each begins with an empty account"
-        emulated.configure(engine, nodes)
+        emulated.configure(engine, emulated.of_size(nodes))
         found[nodes] = seconds_of(lambda: engine.run("up", "--yes", "--skip-preview"))
         print(f"  {nodes} nodes: {found[nodes]:.1f} s", flush=True)
         engine.destroy()
@@ -70,7 +69,7 @@ def _roll(engine: Engine, sizes: Sequence[int]) -> dict[int, float]:
         for image in IMAGES:
             group = {"count": edges}
             media = {"ami": image, "origins": {"count": 1}, "edges": group, "maxUnavailable": {"edges": ROLLED[0]}}
-            engine.configure({f"{NAMESPACE}:media": media, f"{NAMESPACE}:alarms": False})
+            emulated.configure(engine, media)
             seconds = seconds_of(lambda: engine.run("up", "--yes", "--skip-preview"))
         found[edges] = seconds
         print(f"  {edges} edges: {seconds:.1f} s", flush=True)
@@ -90,7 +89,7 @@ def estimates(runs: Runs) -> dict[str, Estimate]:
 
 def flat(runs: Runs) -> dict[str, float]:
     """The figures alone, for other programs."""
-    return {key: round(value.middle, 3) for key, value in estimates(runs).items()}
+    return middles(estimates(runs))
 
 
 def table(runs: Runs) -> str:

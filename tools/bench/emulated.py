@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cluster import keys
 from cluster.settings import NAMESPACE
@@ -43,10 +43,14 @@ def sandbox() -> Iterator[tuple[Engine, AwsApi, Path]]:
         yield engine, aws, directory
 
 
-def configure(engine: Engine, nodes: int) -> None:
-    """So many media nodes; without alarms, which terraform's configuration does not have."""
+def of_size(nodes: int) -> dict[str, Any]:
+    """The settings of so many media nodes."""
     origins = round(nodes * ORIGINS)
-    media = {"origins": {"count": origins}, "edges": {"count": nodes - origins}}
+    return {"origins": {"count": origins}, "edges": {"count": nodes - origins}}
+
+
+def configure(engine: Engine, media: Mapping[str, Any]) -> None:
+    """Such media nodes; without alarms, which terraform's configuration does not have."""
     engine.configure({f"{NAMESPACE}:media": media, f"{NAMESPACE}:alarms": False})
 
 

@@ -36,6 +36,11 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
+def middles(found: Mapping[str, Estimate]) -> dict[str, float]:
+    """The medians alone, for other programs."""
+    return {key: round(value.middle, 3) for key, value in found.items()}
+
+
 def estimates_table(found: Mapping[str, Estimate], words: Mapping[str, str], targets: Mapping[str, float]) -> list[str]:
     """Lines of Markdown: each figure in words, with what it is to be at most."""
     lines = ["| | median, its interval (95 %) | at most |", "|---|---|---|"]

@@ -18,7 +18,7 @@ from tests.engine.pulumi_cli import STACK, Engine
 from tests.engine.sandbox import AwsApi
 from tools.bench import emulated
 from tools.bench.emulated import seconds_of
-from tools.bench.figures import Estimate, differences, estimate, estimates_table, ratio, slope
+from tools.bench.figures import Estimate, differences, estimate, estimates_table, middles, ratio, slope
 from tools.bench.terraform import Terraform, TerraformUnavailableError, steps_of, variables
 
 SIZES: Final = (3, 10, 30, 100)
@@ -95,7 +95,7 @@ def measure(*, pairs: int, plugins: Path | None) -> Runs:
 def _grow(runs: Runs, engine: Engine, aws: AwsApi, terraform: Terraform | None, nodes: int) -> None:
     """Both deployments, from the size before to this one."""
     held = _numbers(aws)
-    emulated.configure(engine, nodes)
+    emulated.configure(engine, emulated.of_size(nodes))
     runs.time(UPDATE, nodes, lambda: engine.run("up", "--yes", "--skip-preview"))
     state = engine.export("--show-secrets")
     runs.resources[nodes] = len(state["deployment"]["resources"])
@@ -163,7 +163,7 @@ def estimates(runs: Runs) -> dict[str, Estimate]:
 
 def flat(runs: Runs) -> dict[str, float]:
     """The figures alone, for other programs."""
-    return {key: round(value.middle, 3) for key, value in estimates(runs).items()}
+    return middles(estimates(runs))
 
 
 def table(runs: Runs) -> str:
