@@ -88,16 +88,7 @@ balancer = LoadBalancer(
     ),
 )
 
-for node in order.new:
-    media.prepare(node)
-configured = balancer.configure(media.claimed)
-for node in order.present:
-    before = order.predecessors.get(node.name)
-    media.prepare(node, after=[media.serving[before]] if before else [entrance.reachable])
-    media.join(node, configured)
-for node in order.new:
-    media.join(node, configured)
-media.finish()
+media.roll_out(order, balancer.configure)
 if database:
     database.retire(list(media.serving.values()))
 balancer.prove(media)

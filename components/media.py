@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -13,6 +13,7 @@ import pulumi_aws as aws
 from cluster import database, render
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan, Node
+from cluster.rollout import Rollout
 from components.host import instance, remote_host
 from components.remote import RemoteHost, Step
 
@@ -37,10 +38,7 @@ class MediaNodesArgs:
 
 
 class MediaNodes(pulumi.ComponentResource):
-    """Origins and edges, one instance each, at fixed private addresses; with a database, one cluster.
-
-    A node is there after `prepare`, and serves after `join`; between the two, HAProxy is told of it.
-    """
+    """Origins and edges, one instance each, at fixed private addresses; with a database, one cluster."""
 
     instance_ids: Mapping[str, pulumi.Output[str]]
     """By node name."""
@@ -64,15 +62,29 @@ class MediaNodes(pulumi.ComponentResource):
         self._hosts: dict[str, RemoteHost] = {}
         self._drains: dict[str, pulumi.CustomResource] = {}
         self._claimed: list[pulumi.Resource] = []
+        """Once they exist, no node that is prepared so far takes a first user from whoever asks."""
         self._serving: dict[str, pulumi.Resource] = {}
         self.serving = self._serving
 
-    @property
-    def claimed(self) -> Sequence[pulumi.Resource]:
-        """Once they exist, no node that is prepared so far takes a first user from whoever asks."""
-        return tuple(self._claimed)
+    def roll_out(self, order: Rollout, configure: Callable[[Sequence[pulumi.Resource]], pulumi.Resource]) -> None:
+        """Every node, in that order. `configure` tells HAProxy of all of them, once what it is given exists; a node is
+        there before, and serves afterwards.
+        """
+        for node in order.new:
+            self._prepare(node)
+        configured = configure(tuple(self._claimed))
+        for node in order.present:
+            before = order.predecessors.get(node.name)
+            self._prepare(node, after=[self._serving[before]] if before else [self._args.entrance])
+            self._join(node, configured)
+        for node in order.new:
+            self._join(node, configured)
+        names = [node.name for node in self._plan.media]
+        self.instance_ids = {name: self._instances[name].id for name in names}
+        self.public_addresses = {name: self._instances[name].public_ip for name in names}
+        self.register_outputs({"instance_ids": self.instance_ids, "public_addresses": self.public_addresses})
 
-    def prepare(self, node: Node, after: Sequence[pulumi.Resource] = ()) -> None:
+    def _prepare(self, node: Node, after: Sequence[pulumi.Resource] = ()) -> None:
         """The node's instance and its server; touched when `after` exist, and drained before it is replaced."""
         plan, args = self._plan, self._args
         forget = []
@@ -122,7 +134,7 @@ class MediaNodes(pulumi.ComponentResource):
             self._claimed.append(claim)
         self._instances[node.name], self._hosts[node.name], self._drains[node.name] = host, remote, drain
 
-    def join(self, node: Node, configured: pulumi.Resource) -> None:
+    def _join(self, node: Node, configured: pulumi.Resource) -> None:
         """The prepared node's place in the cluster, and its share of the sessions once HAProxy knows it."""
         plan, remote, drain = self._plan, self._hosts[node.name], self._drains[node.name]
         if plan.forms_cluster:
@@ -136,13 +148,6 @@ class MediaNodes(pulumi.ComponentResource):
         after = [configured, last, self._instances[node.name]]
         step = Step("serve", render.node_serve(node), triggers=[drain.id], depends_on=after)
         self._serving[node.name] = self._args.balancer.on_create(f"{node.name}-serve", step, remote)
-
-    def finish(self) -> None:
-        """After the last node."""
-        order = [node.name for node in self._plan.media]
-        self.instance_ids = {name: self._instances[name].id for name in order}
-        self.public_addresses = {name: self._instances[name].public_ip for name in order}
-        self.register_outputs({"instance_ids": self.instance_ids, "public_addresses": self.public_addresses})
 
 
 def present_addresses(plan: ClusterPlan) -> frozenset[IPv4Address]:
