@@ -118,8 +118,7 @@ def inspect(cluster: ClusterPlan, state: State, stack: Stack) -> list[Finding]:
         certificate_store=state.id_of(STORE),
         volume=state.id_of(VOLUME),
     )
-    login = cluster.settings.ssh
-    with ssh.login(login.login_key, login.host_public_key) as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ssh.login(cluster.settings.ssh) as folder, ThreadPoolExecutor(AT_ONCE) as pool:
         inspector = Inspector(cluster, nodes, deployed, folder)
         both = [node for node in cluster.nodes if node.name in nodes]
         found = [each for several in pool.map(inspector.findings, both) for each in several]

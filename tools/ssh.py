@@ -17,8 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cluster import keys
+from pydantic import ValidationError
+
 from cluster.cloud_init import LOGIN_USER
+from cluster.settings import Ssh
 from tools.provision.steps import ProvisionError
 from tools.recover import enter_lab, report
 from tools.recovery.stack import RecoveryError, Stack
@@ -49,14 +51,28 @@ def command(folder: Path, nodes: Mapping[str, Mapping[str, Any]], node: str, wor
 
 
 @contextlib.contextmanager
-def login(private_key: str, host_public_key: str) -> Iterator[Path]:
+def login(keys: Ssh) -> Iterator[Path]:
     """A folder with the files that `command` names; it goes with the block."""
     with tempfile.TemporaryDirectory(prefix="antmedia-ssh-") as made:
         folder = Path(made)
         (folder / "key").touch(mode=0o600)
-        (folder / "key").write_text(private_key.strip() + "\n")
-        (folder / "known_hosts").write_text(f"{HOST} {host_public_key}\n")
+        (folder / "key").write_text(keys.login_key.strip() + "\n")
+        (folder / "known_hosts").write_text(f"{HOST} {keys.host_public_key}\n")
         yield folder
+
+
+def keys_of(stack: Stack) -> Ssh:
+    """The stack's keys. Nothing else of its file is looked at: a mistake elsewhere in it keeps nobody from a host.
+
+    Raises:
+        RecoveryError: they cannot be used.
+    """
+    held = stack.pulumi("config", "get", "antmedia:ssh", "--json", "--non-interactive", config=True)
+    try:
+        return Ssh.model_validate(json.loads(json.loads(held)["value"]))
+    except ValidationError:
+        told_by = f"tools/pulumi preview -s {stack.name}"
+        raise RecoveryError(f"antmedia:ssh cannot be used; what is wrong: {told_by}") from None
 
 
 def main() -> int:
@@ -72,9 +88,7 @@ def main() -> int:
         nodes = json.loads(stack.pulumi("stack", "output", "--json", "--non-interactive")).get("nodes", {})
         if not nodes:
             raise stack.no_hosts
-        held = stack.pulumi("config", "get", "antmedia:ssh", "--json", "--non-interactive", config=True)
-        ssh = json.loads(json.loads(held)["value"])
-        with login(ssh["privateKey"], keys.public_key(ssh["hostKey"].strip() + "\n")) as folder:
+        with login(keys_of(stack)) as folder:
             line = command(folder, nodes, arguments.node, arguments.words)
             return subprocess.run(line, check=False).returncode
     except (RecoveryError, ProvisionError) as error:
