@@ -74,7 +74,7 @@ class Inspector:
         command = ssh.command(self.folder, self.nodes, node.name, ["sudo", "python3", "-"])
         try:
             done = subprocess.run(
-                [command[0], "-o", "BatchMode=yes", *command[1:]],
+                command,
                 input=f"{INSPECTION.read_text()}\n\nmain({request!r})\n",
                 capture_output=True,
                 text=True,

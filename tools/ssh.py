@@ -41,7 +41,7 @@ def command(folder: Path, nodes: Mapping[str, Mapping[str, Any]], node: str, wor
     ssh = [
         "ssh", "-i", str(folder / "key"), "-o", "IdentitiesOnly=yes", "-o", f"HostKeyAlias={HOST}",
         "-o", f"UserKnownHostsFile={folder / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes",
-        "-o", "ConnectTimeout=15", "-o", "LogLevel=ERROR",
+        "-o", "ConnectTimeout=15", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
     ]  # fmt: skip
     entrance = next(str(each["publicAddress"]) for each in nodes.values() if each["role"] == "lb")
     if nodes[node]["role"] == "lb":

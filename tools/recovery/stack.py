@@ -173,6 +173,10 @@ class Stack:
         )
         if done.returncode:
             said = "\n".join(filter(None, (done.stdout.strip(), done.stderr.strip())))
+            if f"no stack named '{self.name}' found" in said:
+                is_lab = invocation.LAB_STACK.fullmatch(self.name)
+                begin = self.next_command if is_lab else f"make new-stack STACK={self.name}"
+                raise RecoveryError(f"There is no stack {self.name}. Next: {begin}")
             raise RecoveryError(f"tools/pulumi {' '.join(arguments[:2])} failed:\n{said}")
         return done.stdout
 

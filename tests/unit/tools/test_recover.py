@@ -547,3 +547,16 @@ def test_an_update_ends_in_order_when_what_started_it_is_killed(pulumi: Path) ->
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("lab-ams", "make up STACK=lab-ams"), ("lab", "make up"), ("mine", "make new-stack STACK=mine")],
+)
+def test_a_stack_that_is_not_there_is_answered_with_what_makes_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, command: str
+) -> None:
+    said = f"error: no stack named '{name}' found"
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 255, "", said))
+    with pytest.raises(RecoveryError, match=f"^There is no stack {name}. Next: {command}$"):
+        Stack(name).export()
