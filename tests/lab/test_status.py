@@ -23,12 +23,14 @@ DETECTION_SECONDS = 3.0
 """Within which HAProxy finds a dead node: docs/decisions/haproxy.md."""
 
 STAYING = """
-import ssl, sys
-from websockets.sync.client import connect
+import asyncio, ssl, sys
+from websockets.asyncio.client import connect
 trusting = ssl._create_unverified_context()
-with connect(sys.argv[1], ssl=trusting, open_timeout=10):
-    print("open", flush=True)
-    sys.stdin.read()
+async def stay(url):
+    async with connect(url, ssl=trusting, open_timeout=10):
+        print("open", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+asyncio.run(stay(sys.argv[1]))
 """
 """A WebSocket that stays open until its input ends."""
 
