@@ -43,9 +43,11 @@ repair: tools ## replace a host that died or hangs (STACK=name NODE=edge-1)
 ssh: tools ## a shell on a host, through the load balancer (STACK=name NODE=origin-1)
 	@$(PYTHON) -m tools.ssh $(STACK) "$(NODE)" $(ARGS)
 
-.PHONY: status
+.PHONY: status doctor
 status: tools ## what a deployment does right now, until Ctrl-C (STACK=name)
 	@$(PYTHON) -m tools.status $(STACK) $(ARGS)
+doctor: tools ## whether it serves, seen from here, and whether AWS is ready for it (STACK=name)
+	@$(PYTHON) -m tools.doctor $(STACK) $(ARGS)
 
 .PHONY: drift
 drift: tools ## what on the hosts differs from what the stack file says (STACK=name)

@@ -11,6 +11,9 @@ from cluster import addressing
 from cluster.addressing import Role
 from cluster.settings import DatabaseMode, Settings, TlsMode
 
+USABLE_ZONES: Final = {"state": "available", "opt-in-status": "opt-in-not-required"}
+"""Filters of EC2's list of a region's zones. By their names, the first of them is zone 1."""
+
 DATABASE_ROOT_GB: Final = 10
 """Debian and the packages; the data have a volume of their own."""
 

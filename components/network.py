@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from cluster.plan import ClusterPlan
+from cluster.plan import USABLE_ZONES, ClusterPlan
 from components.role import role
 
 
@@ -29,9 +29,10 @@ def availability_zones(wanted: int) -> Sequence[str]:
         pulumi.RunError: AWS does not answer, or the region has fewer zones than `wanted`.
     """
     try:
-        names = aws.get_availability_zones(
-            state="available", filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}]
-        ).names
+        filters = [
+            aws.GetAvailabilityZonesFilterArgs(name=name, values=[value]) for name, value in USABLE_ZONES.items()
+        ]
+        names = aws.get_availability_zones(filters=filters).names
     except Exception as error:  # the SDK has no narrower one for a failed invoke
         raise pulumi.RunError(
             "AWS did not answer; nothing was changed. Check that credentials are in the environment "

@@ -25,6 +25,11 @@ class Account:
         """Whether the stack file says where the API is: there what was done can be seen at once."""
         return bool(self.settings.get("endpoints"))
 
+    @property
+    def region(self) -> str:
+        """As AWS calls it. Raises RecoveryError as `client` does."""
+        return str(self.client("ec2").meta.region_name)
+
     def client(self, service: str) -> Any:
         """A client. Raises RecoveryError when the settings or the environment do not do for one."""
         if service not in self._clients:
@@ -38,7 +43,8 @@ class Account:
         endpoints: dict[str, str] = {}
         for each in self.settings.get("endpoints") or ():
             endpoints |= each
-        if endpoints and service not in endpoints:
+        endpoint = endpoints.get(service.replace("-", ""))  # as AWS's provider calls the service
+        if endpoints and not endpoint:
             raise RecoveryError(f"The stack file's aws:endpoints has none for {service}: add it.")
         session = boto3.session.Session(
             aws_access_key_id=self.settings.get("accessKey"),
@@ -59,7 +65,7 @@ class Account:
                 region_name=self.settings.get("region"),
             )
         return session.client(
-            service, endpoint_url=endpoints.get(service), config=Config(retries={"mode": "standard", "max_attempts": 8})
+            service, endpoint_url=endpoint, config=Config(retries={"mode": "standard", "max_attempts": 8})
         )
 
     def require(self, account: str | None) -> None:

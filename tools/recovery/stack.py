@@ -102,7 +102,7 @@ class State:
         return next((resource.get("outputs") or {} for resource in stacks), {})
 
     def id_of(self, kind: str) -> str | None:
-        """What AWS calls the one object of a type; None where there is none."""
+        """What AWS calls an object of a type, the first one; None where there is none."""
         found = (each for each in self.resources if each["type"] == kind and not each.get("delete"))
         return next((str(each["id"]) for each in found if each.get("id")), None)
 
