@@ -62,8 +62,9 @@ class Job:
         self._process.send_signal(number)
 
     def ended(self) -> tuple[int, str]:
+        code = self._process.wait(60)  # with its input open, whose end would end the command too
         said, _ = self._process.communicate(timeout=60)
-        return self._process.returncode, said
+        return code, said
 
 
 def close(engine: Engine) -> str:
