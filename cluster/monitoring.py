@@ -1,6 +1,6 @@
 """What is watched: what hosts publish, the alarms on that and on EC2's own checks, and the dashboard.
 
-Why these and no others is in docs/decisions/monitoring.md; what to do about each, in docs/operations.md.
+Why these and no others is in docs/decisions/monitoring.md; what to do about each, in docs/alarms.md.
 """
 
 from __future__ import annotations

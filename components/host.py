@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import pulumi
 import pulumi_aws as aws
 
+from cluster import images
 from cluster.cloud_init import LOGIN_USER, cloud_config, ssh_keys
 from cluster.firewall import Group
 from cluster.plan import ClusterPlan, Node
 from components.remote import RemoteHost, RemoteHostArgs
 from components.sequence import once_there
-
-OWNERS: Final = {"debian-": "136693071363", "AntMedia-": "679593333241"}
-"""The AWS accounts of Debian and of Ant Media, by what the names of their images begin with."""
 
 
 def instance(
@@ -92,10 +89,11 @@ def remote_host(
 
 def image_id(ami: str, opts: pulumi.ResourceOptions) -> pulumi.Input[str]:
     """The id of an image given by id, or by the exact name that its publisher gave it."""
-    if ami.startswith("ami-"):
+    publisher = images.publisher(ami)
+    if not publisher:
         return ami
     return aws.ec2.get_ami_output(
-        owners=[owner for prefix, owner in OWNERS.items() if ami.startswith(prefix)],
+        owners=[publisher],
         filters=[{"name": "name", "values": [ami]}],
         opts=pulumi.InvokeOptions(parent=opts.parent),
     ).id

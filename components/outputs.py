@@ -9,6 +9,7 @@ import pulumi
 
 from cluster import firewall, haproxy
 from cluster.plan import ClusterPlan
+from cluster.stack_page import PAGE, stack_page
 
 
 def stack_outputs(
@@ -22,10 +23,12 @@ def stack_outputs(
     name = pulumi.Output.from_input(settings.domain or address)
     scheme = "s" if plan.serves_tls else ""
     records = [pulumi.Output.concat(public, " A ", address) for public in settings.names]
-    return {
+    outputs: dict[str, Any] = {
+        "stack": plan.stack,
         "url": pulumi.Output.concat(f"http{scheme}://", name),
         "rtmpUrl": pulumi.Output.concat("rtmp://", name, f"/{app}"),
         "rtmpsUrl": pulumi.Output.concat("rtmps://", name, f":{firewall.HTTPS}/{app}") if plan.serves_tls else None,
+        "hlsUrl": pulumi.Output.concat(f"http{scheme}://", name, f"/{app}/streams"),
         "webSocketUrl": pulumi.Output.concat(f"ws{scheme}://", name, f"/{app}/websocket"),
         "statsUrl": pulumi.Output.concat("https://", name, f":{firewall.STATS}{haproxy.STATS_PATH}"),
         "dashboardUrl": dashboard_url,
@@ -41,3 +44,6 @@ def stack_outputs(
             for node in plan.nodes
         },
     }
+    page = PAGE.read_text()
+    readme = pulumi.Output.all(**outputs).apply(lambda known: stack_page(page, known))
+    return {**outputs, "readme": readme}

@@ -32,6 +32,7 @@ from lab import (
     hosts,
     images,
     layout,
+    limits,
     metadata,
     network,
     packages,
@@ -134,6 +135,7 @@ class Controller:
             )
         if self._log_to_file:
             self._redirect_output()
+        limits.raise_limits()
         self._cgroup = cgroups.prepare(lab)
         network.make_router(lab)
         network.load_packet_filter(lab.router_namespace, packet_filter.ruleset([], []))

@@ -18,7 +18,7 @@ PULUMI: Final = str(CHECKOUT / "tools" / "pulumi")
 LAB: Final = str(CHECKOUT / "lab" / "lab")
 
 AMI: Final = re.compile(r"\bami-[0-9a-f]{17}\b")
-SHOWN: Final = ("url", "rtmpUrl", "rtmpsUrl", "webSocketUrl", "statsUrl", "loadBalancerAddress")
+SHOWN: Final = ("url", "rtmpUrl", "rtmpsUrl", "hlsUrl", "webSocketUrl", "statsUrl", "loadBalancerAddress")
 
 
 def is_lab_stack(stack: str) -> bool:

@@ -116,7 +116,7 @@ def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None], calls
             except Exception as error:
                 # Stock: 500, which every AWS SDK repeats for minutes. This answer is final and says what it is about.
                 _LOG.exception("%s %s", environ["REQUEST_METHOD"], _about(environ, body))
-                return _not_implemented(error, start_response)
+                return _not_implemented(error, environ, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not _READS.search(body):
             after_change()
         return answer
@@ -158,8 +158,14 @@ def _about(environ: WSGIEnvironment, body: bytes) -> str:
     return target or f"{environ['PATH_INFO']} {body[:200].decode('utf-8', 'replace') if b'Action=' in body else ''}"
 
 
-def _not_implemented(error: Exception, start_response: StartResponse) -> Iterable[bytes]:
-    message = escape(f"The lab's AWS API cannot do this: {type(error).__name__}: {error}")
+def _not_implemented(error: Exception, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    message = f"The lab's AWS API cannot do this: {type(error).__name__}: {error}"
+    kind = environ.get("CONTENT_TYPE", "")
+    if "json" in kind:
+        answer = json.dumps({"__type": "NotImplemented", "message": message}).encode()
+        start_response("501 Not Implemented", [("Content-Type", kind), ("Content-Length", str(len(answer)))])
+        return [answer]
+    message = escape(message)
     answer = (
         f"<Response><Errors><Error><Code>NotImplemented</Code><Message>{message}</Message></Error></Errors>"
         f"<RequestID>{uuid.uuid4()}</RequestID></Response>"

@@ -63,7 +63,7 @@ def copy(engine: Engine, aws: AwsApi, tmp_path_factory: pytest.TempPathFactory) 
     folder.mkdir()
     for name in ("cluster", "components", "tools", "stacks", "templates"):
         shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "build"))
-    for name in ("Pulumi.yaml", "__main__.py"):
+    for name in ("Pulumi.yaml", "Pulumi.README.md", "__main__.py"):
         shutil.copy(CHECKOUT / name, folder / name)
     # Debian's own images are not in the emulated account: the example has the id of one that is.
     example = folder / "stacks/Pulumi.prod.yaml"

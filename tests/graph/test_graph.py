@@ -312,6 +312,7 @@ def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
     outputs = deploy(configuration()).outputs
     assert outputs["url"] == "https://live.example.com"
     assert outputs["rtmpUrl"] == "rtmp://live.example.com/LiveApp"
+    assert outputs["hlsUrl"] == "https://live.example.com/LiveApp/streams"
     assert outputs["webSocketUrl"] == "wss://live.example.com/LiveApp/websocket"
     assert outputs["statsUrl"] == "https://live.example.com:6080/haproxy_stats"
     assert outputs["loadBalancerAddress"] == "198.51.100.1"
@@ -321,6 +322,8 @@ def test_outputs_say_where_everything_is(deploy: Callable[..., Graph]) -> None:
         "https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#"
     )
     assert set(outputs["nodes"]) == {"lb-1", "origin-1", "edge-1", "db-1"}
+    assert outputs["readme"].startswith("# https://live.example.com\n")
+    assert "${" not in outputs["readme"]
     assert PASSWORD not in json.dumps(outputs)
     assert ADMINISTRATOR not in json.dumps(outputs)
     assert DATABASE not in json.dumps(outputs)

@@ -13,7 +13,9 @@ from functools import partial
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
+from cluster import images
 from cluster.plan import USABLE_ZONES, ClusterPlan, Node
 from tools.doctor.verdicts import Check, Verdict, failed, judged, not_looked_at, passed
 from tools.recovery.account import Account
@@ -63,8 +65,8 @@ def image(ami: str, region: str, found: Sequence[Mapping[str, Any]]) -> Verdict 
     if not found:
         return failed(
             f"there is none in {region}",
-            "Images have another id in each region, and are seen only by who may use them: find yours in the EC2 "
-            "console, under AMI Catalog, and set it in the stack file.",
+            "Images have another id in each region, are seen only by who may use them, and go when their publisher "
+            "takes them back: find yours in the EC2 console, under AMI Catalog, and set it in the stack file.",
         )
     state = found[0].get("State", "available")
     return None if state == "available" else failed(f"it is {state}", "Wait, or set another one in the stack file.")
@@ -116,14 +118,14 @@ def _asked(look: Callable[[], Verdict]) -> Verdict:
         return look()
     except ClientError as error:
         return not_looked_at(f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')}".rstrip(". "))
-    except (BotoCoreError, RecoveryError) as error:
+    except (BotoCoreError, ResponseParserError, RecoveryError) as error:
         return not_looked_at(str(error).rstrip("."))
 
 
 def _identity(account: Account) -> Verdict:
     try:
         found = account.client("sts").get_caller_identity()
-    except (ClientError, BotoCoreError, RecoveryError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError, RecoveryError) as error:
         return failed(
             str(error).rstrip("."),
             "Have credentials in the environment: aws sts get-caller-identity, AWS_PROFILE, aws sso login. AWS refuses "
@@ -135,7 +137,7 @@ def _identity(account: Account) -> Verdict:
 def _image(plan: ClusterPlan, account: Account, node: Node, subnet: str | None) -> Verdict:
     ec2 = account.client("ec2")
     try:
-        found = ec2.describe_images(ImageIds=[node.ami])["Images"]
+        found = ec2.describe_images(**_named(node.ami))["Images"]
     except ClientError as error:
         if not _code(error).startswith("InvalidAMIID"):
             raise
@@ -146,13 +148,21 @@ def _image(plan: ClusterPlan, account: Account, node: Node, subnet: str | None) 
     tags = [{"Key": key, "Value": value} for key, value in plan.stack_tags.items()]
     try:
         ec2.run_instances(
-            DryRun=True, ImageId=node.ami, InstanceType=node.instance_type, MinCount=1, MaxCount=1,
+            DryRun=True, ImageId=found[0]["ImageId"], InstanceType=node.instance_type, MinCount=1, MaxCount=1,
             TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
             **({"SubnetId": subnet} if subnet else {}),
         )  # fmt: skip
     except ClientError as error:
         return start(_code(error), error.response["Error"].get("Message", ""))
     raise RecoveryError("EC2 has not understood that it was to try only")
+
+
+def _named(ami: str) -> dict[str, Any]:
+    """What DescribeImages is asked for."""
+    publisher = images.publisher(ami)
+    if not publisher:
+        return {"ImageIds": [ami]}
+    return {"Owners": [publisher], "Filters": [{"Name": "name", "Values": [ami]}]}
 
 
 def _offered(account: Account, kind: str, nodes: Sequence[Node]) -> Verdict:
@@ -203,7 +213,15 @@ def _vpcs(account: Account, more: int) -> Verdict:
 
 
 def _most(account: Account, of: Quota) -> float:
-    answer = account.client("service-quotas").get_service_quota(ServiceCode=of.service, QuotaCode=of.code)
+    """A quota that nobody has changed may have AWS's own value only."""
+    quotas = account.client("service-quotas")
+    asked = {"ServiceCode": of.service, "QuotaCode": of.code}
+    try:
+        answer = quotas.get_service_quota(**asked)
+    except ClientError as error:
+        if _code(error) != "NoSuchResourceException":
+            raise
+        answer = quotas.get_aws_default_service_quota(**asked)
     return float(answer["Quota"]["Value"])
 
 

@@ -1,6 +1,6 @@
 """What a deployment does right now, and what of that needs somebody: the document that `make status` shows.
 
-With --json its keys are these fields' names in camelCase: docs/operations.md has them all.
+With --json its keys are these fields' names in camelCase: docs/status.md has them all.
 """
 
 from __future__ import annotations

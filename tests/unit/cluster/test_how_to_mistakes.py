@@ -212,6 +212,13 @@ def test_the_page_for_who_comes_from_the_how_to_has_each() -> None:
     assert [path for path in sorted(paths) if not (TEMPLATES.parent / path).exists()] == []
 
 
+def test_each_test_that_the_page_names_is_there() -> None:
+    page = (TEMPLATES.parent / "docs" / "from-the-how-to.md").read_text()
+    named = re.findall(r"`(tests/\S+\.py)::(\w+)`", page)
+    assert len(named) == len(MISTAKES) - 1, "all but what is measured"
+    assert [each for each in named if f"def {each[1]}(" not in (TEMPLATES.parent / each[0]).read_text()] == []
+
+
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: f"{mistake.number}: {mistake.what}")
 def test_the_mistake_is_not_made_and_would_be_seen(mistake: Mistake, make_plan: Callable[..., ClusterPlan]) -> None:
     ours = render.HOST_FILES[mistake.file](make_plan())

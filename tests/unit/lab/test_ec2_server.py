@@ -51,6 +51,14 @@ def test_what_the_api_cannot_do_is_said_at_once() -> None:
     running.close()
 
 
+def test_what_it_cannot_do_is_said_in_the_services_own_protocol() -> None:
+    running, api = start()
+    with pytest.raises(ClientError, match="The lab's AWS API cannot do this") as failed:
+        api.client("service-quotas").get_aws_default_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")
+    assert failed.value.response["Error"]["Code"] == "NotImplemented"
+    running.close()
+
+
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [

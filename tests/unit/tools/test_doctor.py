@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import re
 import socket
 import ssl
 import threading
@@ -15,16 +16,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 from rich.console import Console
 
 from cluster.plan import ClusterPlan, plan
-from cluster.settings import Settings, load
+from cluster.settings import DEBIAN_AMI, Settings, load
 from tests.unit.cluster.certificates import provide
 from tests.unit.cluster.conftest import NOW, VALID
+from tests.unit.lab.patch_checks import Api, start
 from tools.doctor import __main__ as command
 from tools.doctor import account, network, outside
 from tools.doctor.network import RTMP_PART, Answer
@@ -248,42 +248,69 @@ def test_what_does_not_answer_is_told_in_words() -> None:
 # ---- AWS
 
 
-AWS = {"region": "us-east-1", "accessKey": "k", "secretKey": "s"}
+AMI = "ami-0ccc0000000001302"
 
 
-def asked(cluster: ClusterPlan, deployed: tuple[str, ...] = ()) -> dict[str, Verdict]:
-    """By title, of an emulated account."""
-    with mock_aws():
-        return {each.title: each.look() for each in account.checks(cluster, Account(AWS), deployed, None)}
+@pytest.fixture(scope="module")
+def api() -> Iterator[Api]:
+    """The lab's AWS API."""
+    running, made = start()
+    yield made
+    running.close()
 
 
-def known_image() -> str:
-    with mock_aws():
-        images = boto3.client("ec2", "us-east-1", aws_access_key_id="k", aws_secret_access_key="s").describe_images()
-    return str(next(each["ImageId"] for each in images["Images"] if each["Architecture"] == "x86_64"))
+def account_at(api: Api, **more: Any) -> Account:
+    """As a stack file's settings name it; `more` are clients of the test's own."""
+    endpoints = [dict.fromkeys(("ec2", "sts", "servicequotas"), api.url)]
+    aws = Account({"region": "us-east-1", "accessKey": "k", "secretKey": "s", "endpoints": endpoints})
+    aws._clients.update({service.replace("_", "-"): client for service, client in more.items()})
+    return aws
 
 
-def test_images_and_types_are_looked_for_in_the_stacks_region() -> None:
-    ami = known_image()
+def asked(cluster: ClusterPlan, aws: Account, deployed: tuple[str, ...] = ()) -> dict[str, Verdict]:
+    """By title."""
+    return {each.title: each.look() for each in account.checks(cluster, aws, deployed, None)}
+
+
+def test_images_and_types_are_looked_for_in_the_stacks_region(api: Api) -> None:
     origins, missing_ami = {"count": 2}, "ami-0123456789abcdef0"
-    cluster = made(media={"ami": ami, "origins": origins}, database={"ami": ami}, loadBalancer={"ami": missing_ami})
-    found = asked(cluster)
+    cluster = made(media={"ami": AMI, "origins": origins}, database={"ami": AMI}, loadBalancer={"ami": missing_ami})
+    found = asked(cluster, account_at(api))
     assert found["AWS answers"].saw.startswith("account 123456789012")
     (missing,) = [verdict for title, verdict in found.items() if f"{missing_ami} of lb-1" in title]
     assert missing.saw == "there is none in us-east-1"
-    (good,) = [verdict for title, verdict in found.items() if f"{ami} of origin-1" in title]
+    (good,) = [verdict for title, verdict in found.items() if f"{AMI} of origin-1" in title]
     assert good == passed("EC2 would start it")
     assert found["c6i.xlarge is offered in its zones"] == passed("us-east-1a, us-east-1b")
 
 
-def test_nothing_is_started() -> None:
-    ami = known_image()
-    cluster = made(media={"ami": ami})
-    with mock_aws():
-        for each in account.checks(cluster, Account(AWS), (), None):
-            each.look()
-        ec2 = boto3.client("ec2", "us-east-1", aws_access_key_id="k", aws_secret_access_key="s")
-        assert ec2.describe_instances()["Reservations"] == []
+def test_an_image_given_by_name_is_looked_for_among_its_publishers(api: Api) -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Images:
+        """EC2 with one image of Debian's."""
+
+        meta = type("Meta", (), {"region_name": "us-east-1"})
+
+        def describe_images(self, **asked: Any) -> dict[str, Any]:
+            seen.append(asked)
+            return {"Images": [{"ImageId": "ami-0ccc0000000001302", "State": "available"}]}
+
+        def run_instances(self, **asked: Any) -> None:
+            seen.append(asked)
+            raise ClientError({"Error": {"Code": "DryRunOperation"}}, "RunInstances")
+
+    checks = account.checks(made(), account_at(api, ec2=Images()), (), None)
+    title = f"image {DEBIAN_AMI} of lb-1, db-1 can be started"
+    assert next(each.look() for each in checks if each.title == title) == passed("EC2 would start it")
+    assert seen[0] == {"Owners": ["136693071363"], "Filters": [{"Name": "name", "Values": [DEBIAN_AMI]}]}
+    assert seen[1]["ImageId"] == "ami-0ccc0000000001302"
+
+
+def test_nothing_is_started(api: Api) -> None:
+    before = api.ec2.describe_instances()["Reservations"]
+    asked(made(media={"ami": AMI}), account_at(api))
+    assert api.ec2.describe_instances()["Reservations"] == before
 
 
 @pytest.mark.parametrize(
@@ -328,39 +355,48 @@ class Quotas:
         return {"Quota": {"Value": self.value}}
 
 
-def test_hosts_that_exist_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    ami = known_image()
-    cluster = made(media={"ami": ami, "origins": {"count": 1}, "edges": {"count": 1}}, database={"mode": "none"})
+def test_hosts_that_exist_are_not_counted_twice(api: Api) -> None:
+    cluster = made(media={"ami": AMI, "origins": {"count": 1}, "edges": {"count": 1}}, database={"mode": "none"})
     need = {node.name: (cluster.settings.figures(node.instance_type) or pytest.fail()).vcpus for node in cluster.nodes}
-    with mock_aws():
-        aws = Account(AWS)
-        ec2 = aws.client("ec2")
-        aws._clients["service-quotas"] = Quotas(sum(need.values()))
-        ec2.run_instances(ImageId=ami, InstanceType="c6i.xlarge", MinCount=1, MaxCount=1)
+    running = api.ec2.run_instances(
+        ImageId=AMI, InstanceType="c6i.xlarge", MinCount=1, MaxCount=1, SubnetId=api.network().subnet
+    )
 
-        def vcpus(deployed: tuple[str, ...]) -> Verdict:
-            checks = account.checks(cluster, aws, deployed, None)
-            return next(each.look() for each in checks if each.title == "quota of vCPUs")
+    def vcpus(deployed: tuple[str, ...], most: int = 1000) -> Verdict:
+        return asked(cluster, account_at(api, service_quotas=Quotas(most)), deployed)["quota of vCPUs"]
 
-        assert vcpus(("edge-1",)).result is Result.PASSED
-        before = vcpus(())
-        assert before.result is Result.FAILED
-        assert f"of which 4 are taken; {sum(need.values())} more are needed" in before.saw
+    taken = int(re.findall(r"of which (\d+) are taken", vcpus(()).saw)[0])
+    enough = taken + sum(need.values()) - need["edge-1"]
+    assert vcpus(("edge-1",), enough).result is Result.PASSED
+    assert vcpus((), enough).result is Result.FAILED
+    assert vcpus(()).saw.endswith(f"; {sum(need.values())} more are needed")
+    api.ec2.terminate_instances(InstanceIds=[running["Instances"][0]["InstanceId"]])
+    assert f"of which {taken - 4} are taken" in vcpus(()).saw, "a c6i.xlarge has four"
 
 
-def test_what_aws_does_not_answer_was_not_looked_at() -> None:
+def test_a_quota_that_nobody_has_changed_is_aws_own(api: Api) -> None:
+    class Unchanged:
+        def get_service_quota(self, **_: str) -> dict[str, Any]:
+            raise ClientError({"Error": {"Code": "NoSuchResourceException"}}, "GetServiceQuota")
+
+        def get_aws_default_service_quota(self, **_: str) -> dict[str, Any]:
+            return {"Quota": {"Value": 7.0}}
+
+    assert asked(made(), account_at(api, service_quotas=Unchanged()))["quota of VPCs"].saw.startswith("7 VPCs, ")
+
+
+def test_what_aws_does_not_answer_was_not_looked_at(api: Api) -> None:
     class Refusing:
         def get_service_quota(self, **_: str) -> dict[str, Any]:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetServiceQuota")
 
-    with mock_aws():
-        aws = Account(AWS)
-        aws._clients["service-quotas"] = Refusing()
-        found = {each.title: each.look() for each in account.checks(made(), aws, (), None)}
-    assert found["quota of VPCs"] == not_looked_at("AccessDenied: no")
-    here = Account({**AWS, "endpoints": [{"ec2": "http://127.0.0.1:1"}]})
-    only = {each.title: each.look() for each in account.checks(made(), here, (), None) if "quota" in each.title}
-    assert "aws:endpoints has none for service-quotas" in only["quota of VPCs"].saw
+    refused = asked(made(), account_at(api, service_quotas=Refusing()))["quota of VPCs"]
+    assert refused == not_looked_at("AccessDenied: no")
+    emulated = asked(made(), account_at(api))["quota of vCPUs"]
+    assert emulated.result is Result.NOT_LOOKED_AT
+    assert "The lab's AWS API cannot do this" in emulated.saw
+    elsewhere = Account({"region": "us-east-1", "endpoints": [{"ec2": api.url}], "accessKey": "k", "secretKey": "s"})
+    assert "aws:endpoints has none for service-quotas" in asked(made(), elsewhere)["quota of VPCs"].saw
 
 
 # ---- the command
@@ -414,7 +450,7 @@ class Bare(Stack):
         return made().settings
 
     def configuration(self) -> dict[str, Any]:
-        return AWS
+        return {}
 
 
 def test_before_the_first_update_only_aws_is_asked() -> None:

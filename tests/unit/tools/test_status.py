@@ -213,7 +213,7 @@ def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: int, text: s
 
 
 def test_the_json_document_has_the_documented_keys() -> None:
-    documented = (Path(command.__file__).parents[1] / "docs/operations.md").read_text()
+    documented = (Path(command.__file__).parents[1] / "docs/status.md").read_text()
     document = json.loads(looked().model_dump_json(by_alias=True))
 
     def keys(value: Any) -> set[str]:
