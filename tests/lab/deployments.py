@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from tests.lab import labs
 from tests.lab.labs import CHECKOUT
 
 DOMAIN = "live.example.test"
+PICTURES = Path(os.environ.get("ANTMEDIA_PICTURES") or tempfile.gettempdir())
+"""Where pictures go: with docs/pictures, those in the documentation are made anew."""
+
 STREAM = f"rtmp://{DOMAIN}/LiveApp"
 
 

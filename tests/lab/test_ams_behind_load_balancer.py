@@ -6,10 +6,8 @@ What of it complaints are about, by their number in Ant Media Server's issue tra
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.lab import labs
-from tests.lab.deployments import DOMAIN, STREAM, Deployment, frames_played, prepare, publishing
+from tests.lab.deployments import DOMAIN, PICTURES, STREAM, Deployment, frames_played, prepare, publishing
 from tests.lab.labs import CHECKOUT, eventually
 
 SITE = f"https://{DOMAIN}"
@@ -27,9 +25,6 @@ LIST = "LiveApp/rest/v2/broadcasts/list/0/10"
 SETTINGS = "/rest/v2/applications/settings/LiveApp"
 VIEWERS_SECONDS = 60.0
 """A viewer who has gone is forgotten after 20 s, and the server counts every 10 s."""
-
-PICTURES = Path(os.environ.get("ANTMEDIA_PICTURES") or tempfile.gettempdir())
-"""Where the browser's pictures go: with docs/pictures, the ones in the documentation are made anew."""
 
 
 @pytest.fixture(scope="module")

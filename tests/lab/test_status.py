@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -15,9 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from tests.lab.deployments import DOMAIN, Deployment, prepare, publishing
+from tests.lab.deployments import DOMAIN, PICTURES, Deployment, prepare, publishing
 from tests.lab.labs import CHECKOUT, eventually
+from tools.live.screen import screen
+from tools.live.status import Status
 
 DETECTION_SECONDS = 3.0
 """Within which HAProxy finds a dead node: docs/decisions/haproxy.md."""
@@ -53,6 +57,14 @@ def seen(deployment: Deployment) -> dict[str, Any]:
     """The document, with the nodes by name."""
     found: dict[str, Any] = json.loads(said(deployment, "--json").stdout)
     return {**found, "nodes": {node.pop("name"): node for node in found["nodes"]}}
+
+
+def draw(document: dict[str, Any]) -> None:
+    """The screen as a picture, in a fixed-width font of whoever looks at it."""
+    console = Console(record=True, width=120, file=io.StringIO())
+    console.print(screen(Status.model_validate(document)))
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="make status"), flags=re.DOTALL)
+    PICTURES.joinpath("status.svg").write_text(drawn.replace("Fira Code, ", ""))
 
 
 def test_every_node_is_up_and_has_the_image_of_its_stack_file(deployment: Deployment) -> None:
@@ -112,9 +124,10 @@ def test_a_session_that_outlasts_a_reload_is_shown_in_an_old_worker(deployment: 
         assert after["lastReloadSeconds"] < 60
         assert after["uptimeSeconds"] >= before["uptimeSeconds"], "the master process is the same"
         assert after["oldWorkers"][0]["sessions"] == 1
+        draw(json.loads(said(deployment, "--json").stdout))
         assert sum(node["sessions"] for node in found["nodes"].values()) == 1
-        screen = said(deployment).stdout
-        assert re.search(rf"(?m)^old workers +1 still finishing: {worker} \(.+ old, sessions: 1\)$", screen), screen
+        shown = said(deployment).stdout
+        assert re.search(rf"(?m)^old workers +1 still finishing: {worker} \(.+ old, sessions: 1\)$", shown), shown
         staying.stdin.close()
     eventually(lambda: seen(deployment)["loadBalancer"]["oldWorkers"], [], 30)
 
@@ -146,8 +159,7 @@ def test_a_node_without_power_is_down_within_the_time_that_its_checks_take(deplo
     (problem,) = found["problems"]
     assert problem.startswith("edge-1 is down (L4")
     assert problem.endswith("make repair STACK=lab NODE=edge-1.")
-    screen = said(deployment).stdout
-    assert f"! {problem}" in screen
+    assert f"! {problem}" in said(deployment).stdout
     deployment.lab.command("heal", "edge-1")
     eventually(lambda: seen(deployment)["nodes"]["edge-1"]["state"], "up", 60)
 
