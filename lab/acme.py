@@ -29,7 +29,6 @@ from lab import authority, forward, hosts, images, layout, network
 from lab.layout import LabError, Layout
 
 DEFAULT_LIFETIME_SECONDS = 90 * 86400
-DIRECTORY_URL = f"https://{layout.ACME_NAME}/dir"
 _PORT = 443
 _SERVER = ("127.0.0.1", 14000)
 _MANAGEMENT = ("127.0.0.1", 15000)

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -109,13 +108,6 @@ class Child:
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
             raise SandboxError(f"{' '.join(arguments)} did not start: {log.read_text()}")
-
-    @property
-    def peak_memory_mib(self) -> float:
-        status = Path("/proc", str(self._process.pid), "status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found
-        return int(found[1]) / 1024
 
     def close(self) -> None:
         self._process.terminate()

@@ -20,10 +20,6 @@ CLIENT = "192.0.2.10"
 NewLab = Callable[[], Lab]
 
 
-def _is_gone(process: int) -> bool:
-    return not Path(f"/proc/{process}").exists() or "zombie" in Path(f"/proc/{process}/status").read_text()
-
-
 @pytest.fixture(scope="module")
 def instance(network: Network) -> Iterator[Instance]:
     group = network.group("faults", ingress=(from_anywhere("tcp", 8000),))
