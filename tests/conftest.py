@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+FIRST = ("lab/test_pages.py",)
+"""The files that take longest, longest first. Begun last, one of them would keep everybody waiting for it alone."""
 
 # Tests never fail because a machine is slow: `make bench-deploy` measures times.
 settings.register_profile("antmedia", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -13,3 +19,9 @@ settings.load_profile("antmedia")
 # Started in the background of a script, this process would ignore Ctrl-C, and so would every program the tests start:
 # those that interrupt one would wait for its end instead.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {TESTS / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))

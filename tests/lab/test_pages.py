@@ -33,6 +33,8 @@ INSTEAD = {
     "203.0.113.7/32": "192.0.2.20/32",
     "--ami ami-0123456789abcdef0": "--ami ami-0ddd0000000000001 --like lab-cluster",
     "ami-0fedcba9876543210": media.ANOTHER_STAND_IN,
+    # The folder that --local means is of the account that runs this, whatever HOME says.
+    "login --local": 'login "file://$HOME"',
 }
 BLOCK_SECONDS = 900
 
