@@ -109,6 +109,12 @@ func (h *languageHost) About(ctx context.Context, req *pulumirpc.AboutRequest) (
 	if err != nil {
 		return nil, err
 	}
+	// Every preview and update asks. Starting pip to learn its version would take a quarter of a second each time.
+	if folders, err := packageFolders(ctx, python); err == nil {
+		if pip := pipVersion(folders); pip != "" {
+			return aboutPip(ctx, python, pip)
+		}
+	}
 	about, err := python.About(ctx)
 	if err != nil {
 		return nil, err
@@ -117,6 +123,23 @@ func (h *languageHost) About(ctx context.Context, req *pulumirpc.AboutRequest) (
 		Executable: about.PythonExecutable,
 		Version:    about.PythonVersion.String(),
 		Metadata:   map[string]string{"pip": about.ToolchainVersion.String()},
+	}, nil
+}
+
+// aboutPip is what python.About says of an environment that has this version of pip.
+func aboutPip(ctx context.Context, python toolchain.Toolchain, pip string) (*pulumirpc.AboutResponse, error) {
+	cmd, err := python.Command(ctx, "--version")
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking Python for its version: %w", err)
+	}
+	return &pulumirpc.AboutResponse{
+		Executable: cmd.Path,
+		Version:    strings.TrimPrefix(strings.TrimSpace(string(out)), "Python "),
+		Metadata:   map[string]string{"pip": pip},
 	}, nil
 }
 

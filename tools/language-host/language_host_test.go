@@ -125,6 +125,32 @@ func TestRequiredPluginsAreThoseThePackagesName(t *testing.T) {
 	}
 }
 
+func TestPipsVersionIsToldWithoutStartingPip(t *testing.T) {
+	root := t.TempDir()
+	for file, content := range map[string]string{
+		"bin/python": "#!/bin/sh\n[ \"$*\" = --version ] && echo Python 3.11.7\n",
+		"lib/python3.11/site-packages/pip-23.2.1.dist-info/METADATA": "",
+	} {
+		path := filepath.Join(root, ".venv", file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told, err := new(languageHost).About(t.Context(), &pulumirpc.AboutRequest{
+		Info: info(t, root, map[string]any{"virtualenv": ".venv"}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told.GetVersion() != "3.11.7" || told.GetMetadata()["pip"] != "23.2.1" ||
+		told.GetExecutable() != filepath.Join(root, ".venv", "bin", "python") {
+		t.Errorf("got %v", told)
+	}
+}
+
 func TestAProgramsEndIsReportedInTheEnginesTerms(t *testing.T) {
 	for script, check := range map[string]func(*pulumirpc.RunResponse) bool{
 		"exit 0":  func(r *pulumirpc.RunResponse) bool { return r.GetError() == "" && !r.GetBail() },

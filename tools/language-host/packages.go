@@ -34,6 +34,16 @@ func packageFolders(ctx context.Context, python toolchain.Toolchain) ([]string, 
 	return strings.Fields(string(out)), nil
 }
 
+// pipVersion is the version of pip in the first folder that has it, or empty.
+func pipVersion(folders []string) string {
+	for _, folder := range folders {
+		if found, _ := filepath.Glob(filepath.Join(folder, "pip-*.dist-info")); len(found) == 1 {
+			return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), "pip-"), ".dist-info")
+		}
+	}
+	return ""
+}
+
 // pluginFile is the part of a package's pulumi-plugin.json that this host understands.
 type pluginFile struct {
 	Resource         bool            `json:"resource"`
