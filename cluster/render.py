@@ -64,7 +64,7 @@ def self_signed_certificate(*, placeholder: bool) -> str:
 
 def provided_certificate() -> str:
     """Script: the chain and the key that main reads, as `host_files.provided_certificate` has them."""
-    return rendered("certbot/provided.sh.j2", **_CERTIFICATE)
+    return rendered("certbot/provided.sh.j2", **_CERTIFICATE, state=host_files.CERTIFICATE_STATE)
 
 
 def acme_certificate() -> str:
