@@ -183,8 +183,11 @@ def test_a_browser_plays_hls_from_the_public_address(deployment: Deployment) -> 
         playlist = "/LiveApp/streams/browser.m3u8"
         # Chromium gives up at a live playlist of a single segment.
         eventually(lambda: deployment.fetch(SITE + playlist).count("#EXTINF") >= 3, True, 40)
-        seen = browse(deployment, deployment.lab.client, "player.png", deployment.outputs()["url"], playlist)
-    video = seen["video"]
+        # On a busy machine Chromium has once met something that it could not parse: as a viewer would, it tries again.
+        for _ in range(3):
+            seen = browse(deployment, deployment.lab.client, "player.png", deployment.outputs()["url"], playlist)
+            if (video := seen["video"])["error"] is None:
+                break
     assert video["error"] is None
     assert (video["width"], video["height"]) == (320, 180)
     assert video["seconds"] >= 4, video
