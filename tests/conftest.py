@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -19,6 +20,10 @@ settings.load_profile("antmedia")
 # Started in the background of a script, this process would ignore Ctrl-C, and so would every program the tests start:
 # those that interrupt one would wait for its end instead.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What `make test ARGS=…` was given is not meant for the makes that tests start.
+for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
+    os.environ.pop(name, None)
 
 
 @pytest.hookimpl(trylast=True)

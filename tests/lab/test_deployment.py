@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -39,11 +41,21 @@ def deployment(made: tuple[Deployment, str]) -> Deployment:
     return made[0]
 
 
-def test_make_up_ends_with_addresses_and_commands_to_publish_and_to_play(made: tuple[Deployment, str]) -> None:
-    said = made[1]
-    assert f"url                  https://{DOMAIN}\n" in said
-    assert f"lab/lab client -- ffmpeg -i {STREAM}/stream1" in said
-    assert f"-f flv {STREAM}/stream1" in said
+def test_make_up_ends_with_addresses_and_commands_that_work(made: tuple[Deployment, str]) -> None:
+    deployment, said = made
+    told = dict(line.split(None, 1) for line in said.replace("\\\n", "").splitlines() if line.startswith("  "))
+    assert told["url"] == f"https://{DOMAIN}"
+    assert told["remove"] == "make down"
+    publishing = subprocess.Popen(
+        shlex.split(told["publish"]), cwd=deployment.checkout, env={**os.environ, "ANTMEDIA_LAB": deployment.lab.name},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        eventually(lambda: deployment.run("bash", "-c", told["play"], check=False).returncode, 0, 60)
+        assert "HTTP/2 200" in deployment.run("bash", "-c", told["look"]).stdout
+    finally:
+        publishing.terminate()
+        publishing.wait(20)
 
 
 def test_the_outputs_say_what_there_is(deployment: Deployment) -> None:
