@@ -32,6 +32,8 @@ INSTEAD = {
     "203.0.113.7/32": "192.0.2.20/32",
     "--ami ami-0123456789abcdef0": "--ami ami-0ddd0000000000001 --like lab-cluster",
     "ami-0fedcba9876543210": media.ANOTHER_STAND_IN,
+    # Who asks before it acts, and there is nobody to answer.
+    "make repair STACK=mine": "make repair ARGS=--yes STACK=mine",
     # The folder that --local means is of the account that runs this, whatever HOME says.
     "login --local": 'login "file://$HOME"',
 }
