@@ -19,7 +19,7 @@ from tools.recovery.stack import BACKUPS
 
 pytestmark = pytest.mark.engine
 
-KILLS = int(os.environ.get("ANTMEDIA_KILLS", "1"))
+KILLS = int(os.environ.get("ANTMEDIA_KILLS", "2"))
 """At how many points of an update the engine is killed; 20 for the full proof."""
 
 
@@ -93,10 +93,11 @@ def test_an_update_killed_anywhere_is_finished_by_recover_and_up(
     assert account.objects() == {}
 
 
+@pytest.mark.parametrize("part", [0.45, 0.85])
 def test_an_update_ended_with_ctrl_c_is_finished_by_recover_and_up(
-    crashing: CrashingEngine, account: AwsApi, events: int
+    part: float, crashing: CrashingEngine, account: AwsApi, events: int
 ) -> None:
-    interrupted = crashing.interrupt("up", int(0.7 * events))
+    interrupted = crashing.interrupt("up", int(part * events))
     assert interrupted.returncode
     assert interrupted.stdout.strip().endswith(f"make recover STACK={STACK}"), interrupted.stdout
     crashing.recover("--yes")
