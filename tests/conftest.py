@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-TESTS = Path(__file__).parent
-FIRST = ("lab/test_pages.py",)
-"""The files that take longest, longest first. Begun last, one of them would keep everybody waiting for it alone."""
+LONGEST = Path(__file__).parent / "lab" / "test_pages.py"
+"""The file that takes longest: begun last, it would keep everybody waiting for it alone."""
 
 # Tests never fail because a machine is slow: `make bench-deploy` measures times.
 settings.register_profile("antmedia", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,5 +27,4 @@ for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {TESTS / name: place for place, name in enumerate(FIRST)}
-    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+    items.sort(key=lambda item: item.path != LONGEST)

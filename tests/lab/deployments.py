@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,21 +132,33 @@ def cluster_list(deployment: Deployment) -> str:
 
 
 @contextlib.contextmanager
+def in_background(
+    command: Sequence[str], lab: labs.Lab, checkout: Path = CHECKOUT
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command, run from a checkout for a lab until the block ends."""
+    with subprocess.Popen(
+        command, cwd=checkout, env={**os.environ, "ANTMEDIA_LAB": lab.name},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@contextlib.contextmanager
 def publishing(deployment: Deployment, name: str, base: str = STREAM) -> Iterator[subprocess.Popen[bytes]]:
     """A viewer's machine that sends a test picture until the block ends."""
-    with subprocess.Popen(
+    with in_background(
         [
             sys.executable, "-m", "lab", "--lab", deployment.lab.name, "client", "--",
             "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x180:rate=15",
             "-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-g", "15", "-f", "flv", f"{base}/{name}",
         ],
-        cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        deployment.lab,
     ) as sending:  # fmt: skip
-        try:
-            yield sending
-        finally:
-            sending.terminate()
-            sending.wait(10)
+        yield sending
 
 
 def frames_played(deployment: Deployment, url: str) -> int:

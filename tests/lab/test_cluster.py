@@ -35,8 +35,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 def ask(deployment: Deployment, node: str, path: str, *options: str) -> str:
     """What a node itself answers the load balancer's host."""
-    address = ADDRESSES[node]
-    return deployment.lab.host("lb-1", "curl", "-s", "-m", "10", *options, f"http://{address}:5080{path}").stdout
+    url = f"http://{ADDRESSES[node]}:5080{path}"
+    return deployment.lab.host("lb-1", "curl", "-s", "-m", "10", *options, url).stdout
 
 
 def test_the_update_ends_with_every_node_in_the_clusters_list(deployment: Deployment) -> None:
@@ -53,8 +53,7 @@ def test_a_second_update_changes_nothing(deployment: Deployment) -> None:
 
 def test_the_first_user_is_one_for_all_nodes(deployment: Deployment) -> None:
     user = {"email": "admin@antmedia.invalid", "password": deployment.password("administrator")}
-    for node in NODES:
-        address = ADDRESSES[node]
+    for node, address in ADDRESSES.items():
         for what, success in (("initial", False), ("authenticate", True)):
             answer = deployment.lab.host(
                 "lb-1", "curl", "-s", "-m", "5", "-H", "Content-Type: application/json", "--data-binary", "@-",

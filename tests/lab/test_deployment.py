@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.lab import labs
-from tests.lab.deployments import DOMAIN, STREAM, Deployment, frames_played, prepare, publishing
+from tests.lab.deployments import DOMAIN, STREAM, Deployment, frames_played, in_background, prepare, publishing
 from tests.lab.labs import CHECKOUT, eventually
 
 THREE_KEYS = "ami-0ccc0000000001303"
@@ -46,16 +45,9 @@ def test_make_up_ends_with_addresses_and_commands_that_work(made: tuple[Deployme
     told = dict(line.split(None, 1) for line in said.replace("\\\n", "").splitlines() if line.startswith("  "))
     assert told["url"] == f"https://{DOMAIN}"
     assert told["remove"] == "make down"
-    publishing = subprocess.Popen(
-        shlex.split(told["publish"]), cwd=deployment.checkout, env={**os.environ, "ANTMEDIA_LAB": deployment.lab.name},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
+    with in_background(shlex.split(told["publish"]), deployment.lab, deployment.checkout):
         eventually(lambda: deployment.run("bash", "-c", told["play"], check=False).returncode, 0, 60)
         assert "HTTP/2 200" in deployment.run("bash", "-c", told["look"]).stdout
-    finally:
-        publishing.terminate()
-        publishing.wait(20)
 
 
 def test_the_outputs_say_what_there_is(deployment: Deployment) -> None:

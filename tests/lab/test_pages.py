@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.lab import media
-from tests.lab.deployments import DOMAIN, Deployment, frames_played, prepare
+from tests.lab.deployments import DOMAIN, Deployment, frames_played, in_background, prepare
 from tests.lab.labs import CHECKOUT, eventually
 from tests.pages import Block, blocks
 from tests.unit.cluster.certificates import provide
@@ -150,18 +150,11 @@ def test_the_stacks_own_page(reader: Reader) -> None:
     told = {block.heading: block.text for block in blocks((reader.home / "page.md").read_text())}
     assert set(told) == {"Publish", "Play", "Look after it"}
     publisher = [sys.executable, "-m", "lab", "--lab", reader.deployment.lab.name, "client", "--", "bash", "-c"]
-    publishing = subprocess.Popen(
-        [*publisher, told["Publish"]], cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
+    with in_background([*publisher, told["Publish"]], reader.deployment.lab):
         for line in told["Play"].splitlines():
             program, url = line.split()
             assert program == "ffplay"  # which needs a screen
             eventually(partial(is_playing, reader, url), True, 60, pause=1.0)
-    finally:
-        publishing.terminate()
-        publishing.wait(20)
     reader.follow(told["Look after it"])
 
 
