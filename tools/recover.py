@@ -168,10 +168,9 @@ def ask(question: str, *, yes: bool) -> None:
 
 def _settle(state: State) -> None:
     """Wait until AWS shows what was made just before the state was last written."""
-    try:
-        age = (datetime.now(UTC) - datetime.fromisoformat(state.time[:19] + "+00:00")).total_seconds()
-    except ValueError:
+    if state.written is None:
         return
+    age = (datetime.now(UTC) - state.written).total_seconds()
     if any(operation.is_create for operation in state.operations) and 0 <= age < SETTLE_SECONDS:
         time.sleep(SETTLE_SECONDS - age)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from lab.ec2 import backend, cbor, model, patches
+from lab.ec2 import backend, cbor, model, patches, repeats
 from lab.ec2.calls import Calls
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def serve(
     app: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     if "rpc_v2_cbor" not in without:
         app = cbor.rpc_v2_cbor(app)
+    app = repeats.done_once(app)
     return Server(sock, _one_at_a_time(app, after_change, calls))
 
 

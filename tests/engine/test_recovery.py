@@ -214,19 +214,32 @@ def test_objects_of_nobodys_operation_are_deleted_after_a_question_and_others_ar
 def test_an_unfinished_operation_that_made_nothing_is_forgotten(
     crashing: CrashingEngine, directory: Path, deployed: None
 ) -> None:
-    state = directory / f"state/.pulumi/stacks/antmedia/{STACK}.json"
-    document = json.loads(state.read_text())
-    checkpoint = document["checkpoint"]["latest"]
-    node = next(each for each in checkpoint["resources"] if each["urn"].endswith("Instance::edge-1"))
-    begun = {key: value for key, value in node.items() if key not in ("id", "outputs")}
-    begun["urn"] = node["urn"].replace("edge-1", "edge-7")
-    begun["inputs"] = {**node["inputs"], "tags": {**node["inputs"]["tags"], "Node": "edge-7"}}
-    checkpoint["pending_operations"] = [{"resource": begun, "type": "creating"}]
-    state.write_text(json.dumps(document))
+    begin_creating(directory, "Instance::edge-1", "edge-7")
     assert "edge-7" in crashing.plain("up").stdout
     said = crashing.recover()
     assert "forgot the unfinished operation: creating aws:ec2/instance:Instance edge-7" in said
     assert "deleted" not in said
+    assert not crashing.preview("--refresh").changes
+
+
+def test_a_volume_of_an_unfinished_creation_is_deleted_without_a_question(
+    crashing: CrashingEngine, account: AwsApi, ec2: Any, directory: Path, deployed: None
+) -> None:
+    """A kill while the database's volume was being made: left alone, it would be paid for until somebody noticed."""
+    made = account.objects()
+    inputs = begin_creating(directory, "Volume::database", "database-7")
+    ec2.create_volume(
+        AvailabilityZone=inputs["availabilityZone"],
+        Size=inputs["size"],
+        TagSpecifications=[
+            {
+                "ResourceType": "volume",
+                "Tags": [{"Key": key, "Value": value} for key, value in inputs["tags"].items() if key[:2] != "__"],
+            }
+        ],
+    )
+    assert "deleted volume database-7" in crashing.recover()
+    assert account.objects() == made
     assert not crashing.preview("--refresh").changes
 
 
@@ -263,6 +276,21 @@ def test_a_destroy_that_was_killed_can_be_followed_by_up_and_by_destroy(
     crashing.recover()
     crashing.destroy()
     assert account.objects() == {}
+
+
+def begin_creating(directory: Path, like: str, name: str) -> dict[str, Any]:
+    """Note in the state that something `like` what is there is being created; returns its inputs."""
+    state = directory / f"state/.pulumi/stacks/antmedia/{STACK}.json"
+    document = json.loads(state.read_text())
+    checkpoint = document["checkpoint"]["latest"]
+    model = next(each for each in checkpoint["resources"] if each["urn"].endswith(like))
+    begun = {key: value for key, value in model.items() if key not in ("id", "outputs")}
+    begun["urn"] = f"{model['urn'].rpartition('::')[0]}::{name}"
+    begun["inputs"] = {**model["inputs"], "tags": {**model["inputs"]["tags"], "Node": name}}
+    checkpoint["pending_operations"] = [{"resource": begun, "type": "creating"}]
+    state.write_text(json.dumps(document))
+    inputs: dict[str, Any] = begun["inputs"]
+    return inputs
 
 
 def ids(engine: CrashingEngine) -> dict[str, str]:

@@ -8,17 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from botocore.exceptions import ClientError, WaiterError
 
-from tools.recovery.stack import RecoveryError
+from tools.recovery.stack import VOLUME, RecoveryError
 
 Inputs = Mapping[str, Any]
 """A resource's inputs, as Pulumi names them."""
 
 DEPENDENCY_SECONDS: Final = 120.0
 """EC2 goes on calling an object used for a while after its user is gone."""
+
+NEW_VOLUME_SECONDS: Final = 600.0
+"""Longer than EC2 takes to make a volume: meanwhile the state is written for other objects."""
 
 
 @dataclass(frozen=True)
@@ -292,6 +296,19 @@ def _find_attachment(ec2: Any, inputs: Inputs) -> list[str]:
     return [f"{volume} {instance}" for each in attachments if each["InstanceId"] == instance]
 
 
+def volume_is_new(volume: Mapping[str, Any], inputs: Inputs, written: datetime) -> bool:
+    """Whether a free volume is what an unfinished creation made, so that nothing can have been written to it.
+
+    EC2 does not tell whether a volume was ever attached. This one has the size and place that were asked for, and was
+    made no earlier than NEW_VOLUME_SECONDS before the state was last `written`: the engine, which alone attaches it,
+    did not live to hear its id.
+    """
+    asked_for = inputs.get("availabilityZone"), int(inputs.get("size") or 0)
+    made: datetime = volume["CreateTime"]
+    is_recent = made >= written - timedelta(seconds=NEW_VOLUME_SECONDS)
+    return (volume["AvailabilityZone"], volume["Size"]) == asked_for and is_recent
+
+
 def _detach_volume(ec2: Any, attachment: str) -> None:
     volume, instance = attachment.split(" ")
     ec2.detach_volume(VolumeId=volume, InstanceId=instance)
@@ -367,8 +384,8 @@ KINDS: Final = (
         _delete_instance,
         is_ours=_host_is_ours,
     ),
-    # Never taken away by itself: nothing tells an empty one from one with somebody's data. Free ones are told of.
-    Kind("aws:ebs/volume:Volume", None, "volume", lambda ec2, volume: ec2.delete_volume(VolumeId=volume)),
+    # Only where `volume_is_new`: others may hold somebody's data, and are told of.
+    Kind(VOLUME, None, "volume", lambda ec2, volume: ec2.delete_volume(VolumeId=volume)),
     Kind(
         "aws:ec2/eip:Eip",
         ("describe_addresses", "Addresses", "AllocationId"),

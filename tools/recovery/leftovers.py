@@ -8,7 +8,7 @@ from typing import Any
 
 from tools.recovery import kinds
 from tools.recovery.kinds import ADOPTING, BY_TYPE, KINDS, Kind
-from tools.recovery.stack import Operation, State
+from tools.recovery.stack import VOLUME, Operation, State
 
 Clients = Callable[[str], Any]
 """Makes the client of a service, such as `ec2`."""
@@ -37,7 +37,7 @@ class Leftovers:
     unsure: Sequence[Operation]
     """Creations of kinds that cannot be looked for here."""
     volumes: Sequence[str]
-    """Tagged as this deployment's; may hold data."""
+    """Tagged as this deployment's, and no operation of the state explains them; may hold data."""
 
 
 def living(client: Any, kind: Kind, tags: Mapping[str, str]) -> Iterable[tuple[str, str]]:
@@ -60,12 +60,12 @@ def living(client: Any, kind: Kind, tags: Mapping[str, str]) -> Iterable[tuple[s
             yield str(each[id_key]), has.get("Node", "?")
 
 
-def free_volumes(ec2: Any, tags: Mapping[str, str]) -> Iterable[str]:
-    """Volumes with these tags that no host has: they may hold data, so they are told and not deleted."""
+def free_volumes(ec2: Any, tags: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
+    """Volumes with these tags that no host has, as EC2 describes them."""
     filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
     filters.append({"Name": "status", "Values": ["available"]})
     for page in ec2.get_paginator("describe_volumes").paginate(Filters=filters):
-        yield from (str(volume["VolumeId"]) for volume in page["Volumes"])
+        yield from page["Volumes"]
 
 
 def survey(client: Clients, state: State, project: str, stack: str) -> Leftovers:
@@ -78,6 +78,11 @@ def survey(client: Clients, state: State, project: str, stack: str) -> Leftovers
         for id_, name in living(client(kind.service), kind, tags)
         if id_ not in state.known_ids
     ]
+    volumes = {
+        str(volume["VolumeId"]): volume
+        for volume in free_volumes(client("ec2"), tags)
+        if volume["VolumeId"] not in state.known_ids
+    }
     half_made: dict[str, Object] = {}
     unsure: list[Operation] = []
     for operation in state.operations:
@@ -91,12 +96,14 @@ def survey(client: Clients, state: State, project: str, stack: str) -> Leftovers
         candidates = (each.id for each in unknown if each.kind is kind and each.name == node)
         ids = {id_ for id_ in candidates if kind.is_ours(client(kind.service), id_, operation.inputs)}
         ids |= set(kind.find(client(kind.service), operation.inputs)) - state.known_ids
+        if operation.type == VOLUME and (written := state.written):
+            ids |= {id_ for id_, each in volumes.items() if kinds.volume_is_new(each, operation.inputs, written)}
         half_made |= {id_: Object(kind, id_, operation.name) for id_ in ids}
     return Leftovers(
         half_made=in_order(half_made.values()),
         unknown=in_order(each for each in unknown if each.id not in half_made),
         unsure=unsure,
-        volumes=[id_ for id_ in free_volumes(client("ec2"), tags) if id_ not in state.known_ids],
+        volumes=[id_ for id_ in volumes if id_ not in half_made],
     )
 
 

@@ -20,6 +20,7 @@ CHECKOUT: Final = Path(__file__).resolve().parents[2]
 BACKUPS: Final = CHECKOUT / "build" / "recover"
 INSTANCE: Final = "aws:ec2/instance:Instance"
 ROUTE: Final = "aws:ec2/route:Route"
+VOLUME: Final = "aws:ebs/volume:Volume"
 RECORD: Final = "aws:route53/record:Record"
 
 
@@ -76,6 +77,14 @@ class State:
     def time(self) -> str:
         """When it was written; changes with each update."""
         return str((self._deployment.get("manifest") or {}).get("time", ""))
+
+    @property
+    def written(self) -> datetime | None:
+        """`time`, read; None for a state without one."""
+        try:
+            return datetime.fromisoformat(self.time)
+        except ValueError:
+            return None
 
     @functools.cached_property
     def operations(self) -> tuple[Operation, ...]:

@@ -148,6 +148,27 @@ def test_a_repeated_request_is_logged_without_a_secret(caplog: pytest.LogCapture
     running.close()
 
 
+def test_a_request_that_is_sent_again_is_done_once() -> None:
+    """As by the SDK for Go, which on a busy machine may lose an answer that was sent."""
+    running, api = start()
+
+    def said(action: str, invocation: str, attempt: int) -> bytes:
+        headers = f"Amz-Sdk-Invocation-Id: {invocation}", f"Amz-Sdk-Request: attempt={attempt}; max=25"
+        with _request(running.url, f"Action={action}&Version=2016-11-15", *headers) as opened:
+            return b"".join(iter(lambda: opened.recv(1 << 20), b"")).partition(b"\r\n\r\n")[2]
+
+    create = "CreateVolume&AvailabilityZone=us-east-1a&Size=8"
+    first = said(create, "one", 1)
+    assert b"<volumeId>vol-" in first
+    assert said(create, "one", 2) == first
+    assert len(api.ec2.describe_volumes()["Volumes"]) == 1
+    assert said(create, "two", 1) != first
+    assert b"<Error>" in said("DeleteVolume&VolumeId=vol-0123456789abcdef0", "three", 1)
+    assert b"<volumeId>vol-" in said(create, "three", 2), "what failed is done again"
+    assert len(api.ec2.describe_volumes()["Volumes"]) == 3
+    running.close()
+
+
 def test_a_closed_server_frees_its_port() -> None:
     running, api = start()
     api.ec2.describe_vpcs()

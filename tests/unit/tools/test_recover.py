@@ -184,8 +184,8 @@ def test_a_plugin_of_a_living_engine_is_left_alone(tmp_path: Path) -> None:
 # ---- state
 
 
-def document(**deployment: Any) -> dict[str, Any]:
-    return {"version": 3, "deployment": {"manifest": {"time": "2026-01-01T00:00:00Z"}, **deployment}}
+def document(time: str = "2026-01-01T00:00:00Z", **deployment: Any) -> dict[str, Any]:
+    return {"version": 3, "deployment": {"manifest": {"time": time}, **deployment}}
 
 
 def creating(type_: str, name: str, /, **inputs: Any) -> dict[str, Any]:
@@ -226,6 +226,11 @@ def test_only_the_operations_are_taken_out_of_the_state() -> None:
     assert State(state.without_operations()).operations == ()
     assert state.without_operations()["deployment"]["resources"] == whole["deployment"]["resources"]
     assert state.operations, "the original is kept"
+
+
+def test_a_state_says_when_it_was_written_in_the_zone_of_who_wrote_it() -> None:
+    assert State(document("2026-01-01T01:30:00.123456789+01:00")).written == datetime(2026, 1, 1, 0, 30, 0, 123456, UTC)
+    assert State({"version": 3, "deployment": None}).written is None
 
 
 @pytest.mark.parametrize(
@@ -389,6 +394,24 @@ def test_a_free_volume_is_told_and_never_deleted(ec2: Any) -> None:
     found = survey(ec2)
     assert found.volumes == [volume]
     assert not found.unknown
+
+
+@pytest.mark.parametrize(
+    ("minutes", "zone", "half_made"),
+    [(0, "us-east-1a", True), (9, "us-east-1a", True), (11, "us-east-1a", False), (0, "us-east-1b", False)],
+)
+def test_a_free_volume_is_half_made_only_if_it_is_what_an_unfinished_creation_has_just_asked_for(
+    ec2: Any, minutes: int, zone: str, half_made: bool
+) -> None:
+    made = ec2.create_volume(
+        Size=8, AvailabilityZone="us-east-1a", TagSpecifications=specified("volume", "database")
+    )  # fmt: skip
+    written = made["CreateTime"] + timedelta(minutes=minutes)
+    begun = creating("aws:ebs/volume:Volume", "database", availabilityZone=zone, size=8, tags={"Node": "database"})
+    state = State(document(written.isoformat(), pending_operations=[begun]))
+    found = leftovers.survey(clients(ec2), state, "antmedia", "s")
+    assert [each.id for each in found.half_made] == [made["VolumeId"]] * half_made
+    assert found.volumes == [made["VolumeId"]] * (not half_made)
 
 
 def test_deleting_what_is_gone_is_no_error(ec2: Any) -> None:
