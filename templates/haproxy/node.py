@@ -46,14 +46,16 @@ class NodeError(Exception):
 
 
 def ask(path: str, command: str) -> str:
-    """HAProxy's answer on one of its sockets. Raises OSError."""
+    """HAProxy's answer on one of its sockets, which is never empty. Raises OSError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(ANSWER_SECONDS)
         connection.connect(path)
         connection.sendall(f"{command}\n".encode())
         connection.shutdown(socket.SHUT_WR)  # the master waits for another command otherwise
         with connection.makefile("rb") as answer:
-            return answer.read().decode()
+            if not (said := answer.read().decode()):
+                raise ConnectionError(f"{path} was closed without an answer to {command}")
+            return said
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,12 @@ class Haproxy:
             fcntl.flock(held, fcntl.LOCK_EX)
             yield
 
-    def asked(self, command: str) -> str:
-        """The newest worker's answer, which is waited for while HAProxy is away. Raises OSError."""
+    def asked(self, command: str, path: str = "") -> str:
+        """The newest worker's answer, or another's, which is waited for while HAProxy is away. Raises OSError."""
         deadline = time.monotonic() + RELOAD_SECONDS
         while True:
             try:
-                return ask(self.admin, command)
+                return ask(path or self.admin, command)
             except OSError:
                 if time.monotonic() > deadline:
                     raise
@@ -128,11 +130,11 @@ class Haproxy:
         return sight(self.asked("show stat"), node)
 
     def old(self) -> list[str]:
-        """The workers that a reload left behind for their connections."""
-        try:
-            return old_workers(ask(self.master, "show proc"))
-        except OSError:
-            return []
+        """The workers that a reload left behind for their connections. Raises OSError.
+
+        The master is away for a moment in each reload: to take that for no old workers would end a drain too early.
+        """
+        return old_workers(self.asked("show proc", self.master))
 
     def old_sessions(self, node: str) -> int:
         """Those of a node in old workers, which are told to take no more: their clients may ask again."""
