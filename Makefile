@@ -72,7 +72,7 @@ review: tools ## what the working tree would change, and whom that interrupts (S
 .PHONY: test test-unit test-config test-graph test-engine test-lab
 test: machine-for-tests tools ## every test
 	@python3 tools/toolchain.py test
-	@$(PYTEST) tests -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) tests -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 test-unit: tools ## pure functions
 	@$(PYTEST) tests/unit $(ARGS)
 test-config: machine tools ## rendered files before the programs that read them

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-LONGEST = Path(__file__).parent / "lab" / "test_pages.py"
-"""The file that takes longest: begun last, it would keep everybody waiting for it alone."""
+LAB = Path(__file__).parent / "lab"
+
+FIRST = (LAB / "test_pages.py", LAB / "test_monitoring.py")
+"""The files that take longest or mostly wait: begun last, they would keep everybody waiting for them alone."""
+
+PATIENT = 10
+"""How nice the tests are that have no hosts: several files run at once, and a live stream in a lab must not falter."""
 
 # Tests never fail because a machine is slow: `make bench-deploy` measures times.
 settings.register_profile("antmedia", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,4 +34,18 @@ for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path != LONGEST)
+    """Files of labs, which wait much, alternate with those that keep the processors busy."""
+    files = {item.path: None for item in items}
+    labs = sorted((file for file in files if file.is_relative_to(LAB)), key=lambda file: file not in FIRST)
+    others = [file for file in files if not file.is_relative_to(LAB)]
+    pairs = itertools.zip_longest(labs, others)
+    order = {file: number for number, file in enumerate(itertools.chain.from_iterable(pairs))}
+    items.sort(key=lambda item: order[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What a test starts is as nice as its test."""
+    if os.geteuid() == 0:  # others could not take it back
+        os.setpriority(os.PRIO_PROCESS, 0, 0 if item.path.is_relative_to(LAB) else PATIENT)
+    return (yield)

@@ -70,7 +70,6 @@ class Run:
 
     summary: dict[str, int]
     """Number of resources by operation, `same` left out."""
-    outputs: dict[str, Any]
     log: str
 
 
@@ -253,7 +252,7 @@ class Engine:
 
     def _update(self, command: str, *options: str) -> Run:
         log = self.run(command, "--yes", *options)
-        return Run(_summary(log), self.outputs(), log)
+        return Run(_summary(log), log)
 
     def _pulumi(self, *arguments: str, cwd: Path = CHECKOUT) -> str:
         command = self.namespace.command("pulumi", *arguments)

@@ -16,11 +16,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("first_up")]
 
 
 def test_the_first_update_reaches_every_host_and_only_the_load_balancer_by_a_public_address(
-    first_up: Run, first_calls: list[SshCall]
+    engine: Engine, first_calls: list[SshCall]
 ) -> None:
-    nodes = first_up.outputs["nodes"].values()
+    outputs = engine.outputs()
+    nodes = outputs["nodes"].values()
     private = {node["privateAddress"] for node in nodes if node["role"] != "lb"}
-    assert {call.address for call in first_calls} == {first_up.outputs["loadBalancerAddress"]} | private
+    assert {call.address for call in first_calls} == {outputs["loadBalancerAddress"]} | private
 
 
 def test_a_second_preview_shows_no_changes(engine: Engine) -> None:
@@ -39,7 +40,7 @@ def test_secrets_are_not_in_the_state(engine: Engine) -> None:
 
 def test_secrets_are_not_in_outputs_or_logs(engine: Engine, first_up: Run) -> None:
     assert not secrets_in(first_up.log, engine)
-    assert not secrets_in(str(first_up.outputs), engine)
+    assert not secrets_in(str(engine.outputs()), engine)
 
 
 def test_secrets_are_not_in_the_diff_of_a_change_of_everything(engine: Engine) -> None:
@@ -64,7 +65,7 @@ def test_secrets_reach_a_host_by_standard_input_only(engine: Engine, first_calls
 def test_an_instance_stopped_and_started_keeps_its_elastic_ip(
     engine: Engine, ec2: Any, first_up: Run, ssh_log: SshServer
 ) -> None:
-    address = first_up.outputs["loadBalancerAddress"]
+    address = engine.outputs()["loadBalancerAddress"]
     instance = instance_at(ec2, address)
     ec2.stop_instances(InstanceIds=[instance])
     stopped = engine.preview("--refresh")
@@ -145,7 +146,8 @@ class Meddling:
 @pytest.fixture(scope="module")
 def meddling(engine: Engine, ec2: Any, first_up: Run) -> Iterator[Meddling]:
     """Everything at once: each engine run costs several seconds."""
-    nodes = first_up.outputs["nodes"]
+    outputs = engine.outputs()
+    nodes = outputs["nodes"]
     balancer = next(name for name, node in nodes.items() if node["role"] == "lb")
     media = next(name for name, node in nodes.items() if node["role"] == "edge")
 
@@ -158,7 +160,7 @@ def meddling(engine: Engine, ec2: Any, first_up: Run) -> Iterator[Meddling]:
     ec2.modify_security_group_rules(
         GroupId=described["GroupId"], SecurityGroupRules=[change | {"SecurityGroupRule": new | {"Description": "?"}}]
     )
-    address = first_up.outputs["loadBalancerAddress"]
+    address = outputs["loadBalancerAddress"]
     ec2.create_tags(Resources=[instance_at(ec2, address)], Tags=[{"Key": "Name", "Value": "by hand"}])
     ec2.terminate_instances(InstanceIds=[instance_at(ec2, nodes[media]["publicAddress"])])
 
