@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-LAB = Path(__file__).parent / "lab"
+TESTS = Path(__file__).parent
+LAB = TESTS / "lab"
 
-FIRST = (LAB / "test_pages.py", LAB / "test_monitoring.py")
+FIRST = (LAB / "test_pages.py", TESTS / "engine/test_recovery.py", LAB / "test_monitoring.py")
 """The files that take longest or mostly wait: begun last, they would keep everybody waiting for them alone."""
 
 PATIENT = 10
@@ -35,11 +36,11 @@ for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of labs, which wait much, alternate with those that keep the processors busy."""
-    files = {item.path: None for item in items}
-    labs = sorted((file for file in files if file.is_relative_to(LAB)), key=lambda file: file not in FIRST)
+    files = [file for file in dict.fromkeys(item.path for item in items) if file not in FIRST]
+    labs = [file for file in files if file.is_relative_to(LAB)]
     others = [file for file in files if not file.is_relative_to(LAB)]
     pairs = itertools.zip_longest(labs, others)
-    order = {file: number for number, file in enumerate(itertools.chain.from_iterable(pairs))}
+    order = {file: number for number, file in enumerate(itertools.chain(FIRST, *pairs))}
     items.sort(key=lambda item: order[item.path])
 
 
