@@ -17,7 +17,7 @@ LAB = TESTS / "lab"
 FIRST = (LAB / "test_pages.py", TESTS / "engine/test_recovery.py", LAB / "test_monitoring.py")
 """The files that take longest or mostly wait: begun last, they would keep everybody waiting for them alone."""
 
-PATIENT = 10
+PATIENT = 3
 """How nice the tests are that have no hosts: several files run at once, and a live stream in a lab must not falter."""
 
 # Tests never fail because a machine is slow: `make bench-deploy` measures times.

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cluster import keys
+from tests import stack_files
 from tests.engine import permissions
-from tests.engine.pulumi_cli import Engine, Run
+from tests.engine.pulumi_cli import Engine, Run, Trial
 from tests.engine.sandbox import AwsApi, Namespace, SshCall, SshServer
 
 
@@ -51,6 +53,31 @@ def ec2(aws: AwsApi) -> Any:
 @pytest.fixture(scope="session")
 def engine(namespace: Namespace, directory: Path, aws: AwsApi) -> Engine:
     return Engine(namespace, directory)
+
+
+@pytest.fixture(scope="module")
+def tried(
+    namespace: Namespace, aws: AwsApi, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Path], Trial]]:
+    """Previews a file of tests/stack_files.py, for a stack that was never deployed, apart from the others' one."""
+    engine = Engine(namespace, tmp_path_factory.mktemp("trials"))
+    encrypted: dict[str, str] = {}
+
+    def preview(file: Path) -> Trial:
+        try:
+            made = stack_files.StackFile(file)
+        except yaml.YAMLError:
+            return engine.try_file(file.read_text(), file.stem)
+        if new := made.secrets - encrypted.keys():
+            encrypted.update(engine.encrypted(new))
+        return engine.try_file(made.text(encrypted.__getitem__), file.stem)
+
+    zone = aws.client("route53").create_hosted_zone(Name="example.com", CallerReference="trials")["HostedZone"]["Id"]
+    try:
+        yield preview
+        assert engine.export()["deployment"].get("resources", []) == [], "a preview left something in the state"
+    finally:
+        aws.client("route53").delete_hosted_zone(Id=zone)
 
 
 @pytest.fixture(scope="session")
