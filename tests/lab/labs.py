@@ -310,9 +310,15 @@ def probe(run: Run, address: str, port: int, protocol: str = "tcp", seconds: flo
 
 
 def eventually(what: Callable[[], object], expected: object, seconds: float, pause: float = 0.05) -> None:
-    """Asks until the answer is as expected; fails with the last answer. `pause`: seconds between questions."""
-    deadline = time.monotonic() + seconds
+    """Asks until the answer is as expected; fails with the last answer. `pause`: seconds between questions, or more.
+
+    Most questions start programs: asked without rest they would take a processor from what is waited for.
+    """
+    asked = time.monotonic()
+    deadline = asked + seconds
     while (found := what()) != expected:
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             pytest.fail(f"after {seconds} s still {found!r}, not {expected!r}")
-        time.sleep(pause)
+        time.sleep(max(pause, min(0.5, now - asked)))
+        asked = time.monotonic()
