@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import cbor2
 
+from lab.ec2.wsgi import answer_of
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -55,14 +57,7 @@ def rpc_v2_cbor(app: WSGIApplication) -> WSGIApplication:
                 "wsgi.input": io.BytesIO(body),
             }
         )
-        status, headers = "", list[tuple[str, str]]()
-
-        def keep(new_status: str, new_headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
-            nonlocal status, headers
-            status, headers = new_status, new_headers
-            return lambda data: None
-
-        answer = b"".join(app(request, keep))
+        status, headers, answer = answer_of(app, request)
         encoded = cbor2.dumps(_to_cbor(json.loads(answer)) if answer.strip() else {})
         kept = [(name, value) for name, value in headers if name.lower() not in ("content-type", "content-length")]
         start_response(

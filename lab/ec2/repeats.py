@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from lab.ec2.wsgi import Answer, answer_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -22,26 +24,17 @@ def done_once(app: WSGIApplication) -> WSGIApplication:
 
     What failed is done again: the SDK repeats it for that.
     """
-    answers: OrderedDict[str, tuple[str, list[tuple[str, str]], list[bytes]]] = OrderedDict()
+    answers: OrderedDict[str, Answer] = OrderedDict()
 
     def remembering(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         invocation = environ.get("HTTP_AMZ_SDK_INVOCATION_ID", "")
-        if invocation in answers:
-            status, headers, body = answers[invocation]
-            start_response(status, headers)
-            return body
-        status, headers = "", []
-
-        def keep(said: str, given: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
-            nonlocal status, headers
-            status, headers = said, given
-            return start_response(said, given)
-
-        body = list(app(environ, keep))
+        answer = answers.get(invocation) or answer_of(app, environ)
+        status, headers, body = answer
         if invocation and status.startswith("2"):
-            answers[invocation] = status, headers, body
+            answers[invocation] = answer
             if len(answers) > KEPT:
                 answers.popitem(last=False)
-        return body
+        start_response(status, headers)
+        return [body]
 
     return remembering

@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 
 from lab.ec2 import backend, cbor, model, patches, repeats
 from lab.ec2.calls import Calls
+from lab.ec2.wsgi import answer_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -90,12 +91,12 @@ def serve(
     app: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     if "rpc_v2_cbor" not in without:
         app = cbor.rpc_v2_cbor(app)
-    app = repeats.done_once(app)
     return Server(sock, _one_at_a_time(app, after_change, calls))
 
 
 def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None], calls: Calls | None) -> WSGIApplication:
     """moto is not thread-safe: two RunInstances at once would be given the same address."""
+    once = repeats.done_once(app)
 
     def locked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
@@ -105,6 +106,7 @@ def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None], calls
             found = json.dumps(model.objects()).encode()
             start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(found)))])
             return [found]
+        is_change = environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not _READS.search(body)
         attempt = _ATTEMPT.match(environ.get("HTTP_AMZ_SDK_REQUEST", ""))
         if attempt and attempt[1] != "1":
             # Nothing is lost between a client and this server: a repeated request is a mistake here, or a busy machine.
@@ -113,12 +115,13 @@ def _one_at_a_time(app: WSGIApplication, after_change: Callable[[], None], calls
             if calls:
                 calls.note(environ, body)
             try:
-                answer = list(app(environ, start_response))
+                # What only reads is not remembered: its answers are the long ones.
+                answer = list((once if is_change else app)(environ, start_response))
             except Exception as error:
                 # Stock: 500, which every AWS SDK repeats for minutes. This answer is final and says what it is about.
                 _LOG.exception("%s %s", environ["REQUEST_METHOD"], _about(environ, body))
                 return _not_implemented(error, environ, start_response)
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not _READS.search(body):
+        if is_change:
             after_change()
         return answer
 
@@ -131,14 +134,7 @@ def _compressed(app: WSGIApplication) -> WSGIApplication:
     def compressing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if "gzip" not in environ.get("HTTP_ACCEPT_ENCODING", ""):
             return app(environ, start_response)
-        status, headers = "", list[tuple[str, str]]()
-
-        def remember(said: str, given: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
-            nonlocal status, headers
-            status, headers = said, given
-            return _never_written
-
-        answer = b"".join(app(environ, remember))
+        status, headers, answer = answer_of(app, environ)
         if len(answer) > CLIENT_BUFFER_BYTES - _HEAD_BYTES:
             answer = gzip.compress(answer, compresslevel=1)
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
@@ -147,10 +143,6 @@ def _compressed(app: WSGIApplication) -> WSGIApplication:
         return [answer]
 
     return compressing
-
-
-def _never_written(_: bytes) -> object:
-    raise AssertionError("neither moto nor the lab uses WSGI's write()")
 
 
 def _about(environ: WSGIEnvironment, body: bytes) -> str:
