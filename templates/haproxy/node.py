@@ -106,12 +106,12 @@ class Haproxy:
             fcntl.flock(held, fcntl.LOCK_EX)
             yield
 
-    def asked(self, command: str, path: str = "") -> str:
-        """The newest worker's answer, or another's, which is waited for while HAProxy is away. Raises OSError."""
+    def asked(self, path: str, command: str) -> str:
+        """The answer on one of the sockets, which is waited for while HAProxy is away. Raises OSError."""
         deadline = time.monotonic() + RELOAD_SECONDS
         while True:
             try:
-                return ask(path or self.admin, command)
+                return ask(path, command)
             except OSError:
                 if time.monotonic() > deadline:
                     raise
@@ -119,22 +119,22 @@ class Haproxy:
 
     def told(self, node: str, state: str) -> None:
         """The newest worker, and the one after the next reload, know that a node is in `maint` or `ready`."""
-        answer = self.asked(f"set server {POOL}/{node} state {state}").strip()
+        answer = self.asked(self.admin, f"set server {POOL}/{node} state {state}").strip()
         if answer:
             raise NodeError(f"HAProxy does not take {node} to {state}: {answer}")
         new = Path(f"{self.state}.new")
-        new.write_text(self.asked("show servers state"))
+        new.write_text(self.asked(self.admin, "show servers state"))
         new.replace(self.state)
 
     def sight(self, node: str) -> Sight:
-        return sight(self.asked("show stat"), node)
+        return sight(self.asked(self.admin, "show stat"), node)
 
     def old(self) -> list[str]:
         """The workers that a reload left behind for their connections. Raises OSError.
 
         The master is away for a moment in each reload: to take that for no old workers would end a drain too early.
         """
-        return old_workers(self.asked("show proc", self.master))
+        return old_workers(self.asked(self.master, "show proc"))
 
     def old_sessions(self, node: str) -> int:
         """Those of a node in old workers, which are told to take no more: their clients may ask again."""
