@@ -299,14 +299,15 @@ def _find_attachment(ec2: Any, inputs: Inputs) -> list[str]:
 def volume_is_new(volume: Mapping[str, Any], inputs: Inputs, written: datetime) -> bool:
     """Whether a free volume is what an unfinished creation made, so that nothing can have been written to it.
 
-    EC2 does not tell whether a volume was ever attached. This one has the size and place that were asked for, and was
-    made no earlier than NEW_VOLUME_SECONDS before the state was last `written`: the engine, which alone attaches it,
-    did not live to hear its id.
+    EC2 does not tell whether a volume was ever attached. This one has the name, size and place that were asked for, and
+    was made no earlier than NEW_VOLUME_SECONDS before the state was last `written`: the engine, which alone attaches
+    it, did not live to hear its id.
     """
-    asked_for = inputs.get("availabilityZone"), int(inputs.get("size") or 0)
+    asked_for = (inputs.get("tags") or {}).get("Node"), inputs.get("availabilityZone"), int(inputs.get("size") or 0)
+    name = next((tag["Value"] for tag in volume["Tags"] if tag["Key"] == "Node"), None)
     made: datetime = volume["CreateTime"]
     is_recent = made >= written - timedelta(seconds=NEW_VOLUME_SECONDS)
-    return (volume["AvailabilityZone"], volume["Size"]) == asked_for and is_recent
+    return (name, volume["AvailabilityZone"], volume["Size"]) == asked_for and is_recent
 
 
 def _detach_volume(ec2: Any, attachment: str) -> None:

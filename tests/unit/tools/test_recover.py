@@ -397,17 +397,23 @@ def test_a_free_volume_is_told_and_never_deleted(ec2: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "zone", "half_made"),
-    [(0, "us-east-1a", True), (9, "us-east-1a", True), (11, "us-east-1a", False), (0, "us-east-1b", False)],
+    ("minutes", "zone", "node", "half_made"),
+    [
+        (0, "us-east-1a", "database", True),
+        (9, "us-east-1a", "database", True),
+        (11, "us-east-1a", "database", False),
+        (0, "us-east-1b", "database", False),
+        (0, "us-east-1a", "recordings", False),
+    ],
 )
 def test_a_free_volume_is_half_made_only_if_it_is_what_an_unfinished_creation_has_just_asked_for(
-    ec2: Any, minutes: int, zone: str, half_made: bool
+    ec2: Any, minutes: int, zone: str, node: str, half_made: bool
 ) -> None:
     made = ec2.create_volume(
         Size=8, AvailabilityZone="us-east-1a", TagSpecifications=specified("volume", "database")
     )  # fmt: skip
     written = made["CreateTime"] + timedelta(minutes=minutes)
-    begun = creating("aws:ebs/volume:Volume", "database", availabilityZone=zone, size=8, tags={"Node": "database"})
+    begun = creating("aws:ebs/volume:Volume", "database", availabilityZone=zone, size=8, tags={"Node": node})
     state = State(document(written.isoformat(), pending_operations=[begun]))
     found = leftovers.survey(clients(ec2), state, "antmedia", "s")
     assert [each.id for each in found.half_made] == [made["VolumeId"]] * half_made
