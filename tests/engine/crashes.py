@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.engine.pulumi_cli import STACK, Engine
 from tests.engine.sandbox import CHECKOUT, Namespace, _remove, add_namespace
+from tests.patience import PATIENCE
 
 EVENT = re.compile(r" (?:creating|created|updating|updated|deleting|deleted) \(")
 """A line of the CLI that says that an operation on a resource began or ended."""
@@ -87,7 +88,7 @@ class CrashingEngine(Engine):
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.namespace.command(*command),
-            cwd=CHECKOUT, env=self._env, text=True, timeout=300,
+            cwd=CHECKOUT, env=self._env, text=True, timeout=PATIENCE,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 

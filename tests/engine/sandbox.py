@@ -26,6 +26,7 @@ from botocore.config import Config
 from lab.ec2 import REGION
 from lab.ec2.addresses import PUBLIC_NETWORK
 from lab.ec2.server import OBJECTS_PATH
+from tests.patience import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 API_PORT = 5000
@@ -141,7 +142,7 @@ class AwsApi(Child):
 
     def objects(self) -> dict[str, list[str]]:
         """What the account holds besides what was there from the start, by kind."""
-        found: dict[str, list[str]] = json.load(urlopen(self.url + OBJECTS_PATH, timeout=10))
+        found: dict[str, list[str]] = json.load(urlopen(self.url + OBJECTS_PATH, timeout=PATIENCE))
         return found
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from tests.engine.pulumi_cli import STACK, Engine
 from tests.engine.sandbox import CHECKOUT
+from tests.patience import PATIENCE
 from tools.ci.ssh_access import DESCRIPTION
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("first_up")]
@@ -35,7 +36,9 @@ class Job:
     """`ssh_access run`, with a command that waits until it is told to end with a code, and says what signal it got."""
 
     def __init__(self, engine: Engine, stack: str = STACK, config_file: Path | None = None) -> None:
-        script = "trap 'echo TERM; exit 7' TERM; echo begun; read -r code; exit $code"
+        # A signal just before it waits for input is noticed only after: so it waits for a moment at a time.
+        waiting = "while read -r -t 1 code; (($? > 128)); do :; done"
+        script = f"trap 'echo TERM; exit 7' TERM; echo begun; {waiting}; exit $code"
         access = ["-m", "tools.ci.ssh_access", "run", stack, "--address", ADDRESS]
         file = ["--config-file", str(config_file or engine.config_file)]
         self._process = subprocess.Popen(
@@ -55,15 +58,15 @@ class Job:
         pytest.fail(f"{words!r} was not said")
 
     def end(self, code: int) -> int:
-        self._process.communicate(f"{code}\n", timeout=60)
+        self._process.communicate(f"{code}\n", timeout=PATIENCE)
         return self._process.returncode
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     def ended(self) -> tuple[int, str]:
-        code = self._process.wait(60)  # with its input open, whose end would end the command too
-        said, _ = self._process.communicate(timeout=60)
+        code = self._process.wait(PATIENCE)  # with its input open, whose end would end the command too
+        said, _ = self._process.communicate(timeout=PATIENCE)
         return code, said
 
 

@@ -17,7 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 PLAY_SECONDS = 4
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 200
 
 PLAYER = """
 document.title = arguments[0];

@@ -21,6 +21,7 @@ import yaml
 
 from tests.lab import labs
 from tests.lab.labs import CHECKOUT
+from tests.patience import PATIENCE
 
 DOMAIN = "live.example.test"
 PICTURES = Path(os.environ.get("ANTMEDIA_PICTURES") or tempfile.gettempdir())
@@ -76,14 +77,14 @@ class Deployment:
 
     def fetch(self, url: str, *options: str) -> str:
         """What a viewer's curl prints; the certificate is not checked."""
-        return self.lab.client("curl", "-sk", "-m", "10", *options, url).stdout
+        return self.lab.client("curl", "-sk", "-m", "30", *options, url).stdout
 
     def nodes_seen(self, requests: int) -> set[str]:
         """Which nodes answer a number of new viewers."""
         found = self.lab.client(
             "sh",
             "-c",
-            f"for i in $(seq {requests}); do curl -sk -m 5 -o /dev/null -D - https://{DOMAIN}/LiveApp/; done",
+            f"for i in $(seq {requests}); do curl -sk -m 30 -o /dev/null -D - https://{DOMAIN}/LiveApp/; done",
         ).stdout
         return set(re.findall(r"(?im)^x-node: (\S+)", found))
 
@@ -144,7 +145,7 @@ def in_background(
             yield process
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -162,10 +163,10 @@ def publishing(deployment: Deployment, name: str, base: str = STREAM) -> Iterato
 
 
 def frames_played(deployment: Deployment, url: str) -> int:
-    """How many frames of two seconds of a stream arrive."""
+    """How many frames of two seconds of a stream arrive. A player that waits for more of a playlist gives up."""
     trusting = ["-tls_verify", "0"] if url.startswith("https:") else []
     played = deployment.lab.client(
-        "ffmpeg", "-v", "error", *trusting, "-rw_timeout", "5000000", "-i", url, "-t", "2",
+        "timeout", "60", "ffmpeg", "-v", "error", *trusting, "-rw_timeout", "5000000", "-i", url, "-t", "2",
         "-progress", "-", "-f", "null", "-",
         check=False,
     ).stdout  # fmt: skip

@@ -21,10 +21,11 @@ import pytest
 from lab.forward import Relay
 from lab.layout import Layout, layout
 from tests.engine import permissions
+from tests.patience import BUSY, PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEBIAN_13 = "ami-0ccc0000000001302"
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = 2 * PATIENCE
 
 _MAKING_CLIENTS = threading.Lock()
 """Clients may be used by several threads; a session, which makes them, may not."""
@@ -103,7 +104,7 @@ class Lab:
         """The process id of the controller."""
         return int(self.layout.pid_file.read_text())
 
-    def wait_for_host(self, name: str, seconds: float = 60.0) -> None:
+    def wait_for_host(self, name: str, seconds: float = PATIENCE) -> None:
         """Waits until the host has booted and cloud-init is done."""
         deadline = time.monotonic() + seconds
         said = ""
@@ -245,7 +246,7 @@ class Instance:
         program = (CHECKOUT / "tests/lab/say_who.py").read_text()
         self.run("sh", "-c", "cat > /usr/local/bin/say_who.py", stdin=program)
         self.run("systemd-run", "--quiet", "python3", "/usr/local/bin/say_who.py", *map(str, ports))
-        self.run("sh", "-c", f"until ss -Hltn sport = :{ports[-1]} | grep -q .; do sleep 0.05; done", seconds=20.0)
+        self.run("sh", "-c", f"until ss -Hltn sport = :{ports[-1]} | grep -q .; do sleep 0.05; done")
 
 
 def make_network(lab: Lab, prefix: str) -> Network:
@@ -322,15 +323,16 @@ def probe(run: Run, address: str, port: int, protocol: str = "tcp", seconds: flo
 
 
 def eventually(what: Callable[[], object], expected: object, seconds: float, pause: float = 0.05) -> None:
-    """Asks until the answer is as expected; fails with the last answer. `pause`: seconds between questions, or more.
+    """Asks until the answer is as expected; fails with the last answer.
 
+    `seconds`: what it may take on a machine that does nothing else. `pause`: seconds between questions, or more.
     Most questions start programs: asked without rest they would take a processor from what is waited for.
     """
     asked = time.monotonic()
-    deadline = asked + seconds
+    deadline = asked + BUSY * seconds
     while (found := what()) != expected:
         now = time.monotonic()
         if now > deadline:
-            pytest.fail(f"after {seconds} s still {found!r}, not {expected!r}")
+            pytest.fail(f"after {BUSY * seconds} s still {found!r}, not {expected!r}")
         time.sleep(max(pause, min(0.5, now - asked)))
         asked = time.monotonic()

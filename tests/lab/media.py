@@ -81,7 +81,7 @@ class Media:
             text = body if isinstance(body, str) else json.dumps(body)
             more += ["--header", "Content-Type: application/json", "--data", text]
         done = run(
-            "curl", "--silent", "--include", "--globoff", "--max-time", "10", *more, f"http://{address}:5080{path}",
+            "curl", "--silent", "--include", "--globoff", "--max-time", "30", *more, f"http://{address}:5080{path}",
             check=False,
         )  # fmt: skip
         if done.returncode:
@@ -128,10 +128,10 @@ class Media:
 
         def plays() -> bool:
             play = ("ffmpeg", "-loglevel", "error", *waiting, "-i", url, "-t", "2", "-f", "null", "-")
-            return self.lab.client(*play, check=False, seconds=60).returncode == 0
+            return self.lab.client(*play, check=False).returncode == 0
 
         eventually(plays, True, 60.0)
-        shown = self.lab.client("ffprobe", "-loglevel", "error", "-show_streams", "-of", "json", url, seconds=60).stdout
+        shown = self.lab.client("ffprobe", "-loglevel", "error", "-show_streams", "-of", "json", url).stdout
         return sorted(each["codec_name"] for each in json.loads(shown)["streams"])
 
 

@@ -204,7 +204,7 @@ def test_a_browser_opens_the_statistics_page(deployment: Deployment) -> None:
 def browse(deployment: Deployment, on: Any, picture: str, *more: str) -> Any:
     """What tests/lab/browser.py saw on a machine of the lab's internet."""
     program = str(CHECKOUT / "tests/lab/browser.py")
-    return json.loads(on(sys.executable, program, str(PICTURES / picture), *more, seconds=120.0).stdout)
+    return json.loads(on(sys.executable, program, str(PICTURES / picture), *more).stdout)
 
 
 def test_at_its_cpu_limit_the_server_refuses_publishers_and_it_shows(deployment: Deployment) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from tests.lab.deployments import DOMAIN, STREAM, Deployment, frames_played, prepare, publishing
 from tests.lab.labs import CHECKOUT, eventually
+from tests.patience import PATIENCE
 from tests.unit.cluster.certificates import provide
 
 NAMES = {DOMAIN, "www.example.test", "publish.example.test", "play.example.test"}
@@ -120,7 +121,7 @@ def test_a_renewal_is_served_from_the_next_handshake_on_and_loses_nothing(deploy
                 assert said.returncode == 0, said.stdout + said.stderr
                 seen.add(serial(deployment))
                 assert len(seen) == number + 2, "the next handshake was shown an old certificate"
-            counted = json.loads(requests.communicate("stop\n", timeout=30)[0])
+            counted = json.loads(requests.communicate("stop\n", timeout=PATIENCE)[0])
         assert sending.poll() is None, "a stream was cut"
     print(f"{RENEWALS} renewals, {counted['answered']} requests answered, {counted['lost']} lost")
     assert counted["answered"] > 100

@@ -17,6 +17,7 @@ from cluster import keys
 from tests.lab import media
 from tests.lab.deployments import DOMAIN, Deployment, cluster_list, frames_played, prepare, publishing
 from tests.lab.labs import CHECKOUT, eventually
+from tests.patience import PATIENCE
 
 STREAM = "live"
 PUT = ("/usr/local/sbin/antmedia-haproxy-put", "/etc/haproxy/haproxy.cfg", "644")
@@ -65,7 +66,7 @@ def watching(deployment: Deployment, what: str, staying: int = 0) -> Iterator[di
         assert running.stdout is not None
         assert running.stdout.readline() == "watching\n"
         yield seen
-        seen |= json.loads(running.communicate(timeout=60)[0])
+        seen |= json.loads(running.communicate(timeout=PATIENCE)[0])
     print(f"\n{what}: {json.dumps(seen)}")
 
 

@@ -28,7 +28,7 @@ def web(lab: Lab, network: Network) -> Instance:
     """A host with certbot and a web server for challenges, whose port 80 lets nobody in but the ACME server."""
     web = network.launch("acme-web", network.group("acme-web", (from_anywhere("tcp", 80, cidr=ACME_ONLY),))).ready()
     web.run("apt-get", "-qq", "update")
-    web.run("apt-get", "-qqy", "--no-install-recommends", "install", "certbot", seconds=300.0)
+    web.run("apt-get", "-qqy", "--no-install-recommends", "install", "certbot")
     web.run("mkdir", "/srv/web")
     web.run("systemd-run", "--quiet", "python3", "-m", "http.server", "--directory", "/srv/web", "80")
     return web

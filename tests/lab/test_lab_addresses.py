@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.labs import Instance, Lab, Network, eventually, from_anywhere, probe
+from tests.patience import PATIENCE
 
 CLIENT, ADMIN = "192.0.2.10", "192.0.2.20"
 
@@ -48,7 +49,7 @@ def test_an_instance_on_the_internet_shows_its_public_address(pair: tuple[Instan
         ["ip", "netns", "exec", f"{lab.name}.admin", "python3", "-c", listener], stdout=subprocess.PIPE, text=True
     )
     eventually(lambda: probe(pair[0].run, ADMIN, 7000), "ok", seconds=5.0)
-    assert waiting.communicate(timeout=5)[0].strip() == pair[0].public
+    assert waiting.communicate(timeout=PATIENCE)[0].strip() == pair[0].public
 
 
 def test_an_elastic_ip_moves_to_another_instance(pair: tuple[Instance, Instance], lab: Lab) -> None:
@@ -86,7 +87,7 @@ except OSError: print("dead", flush=True)
     assert holding.stdout is not None and holding.stdout.readline().strip() == CLIENT
     _free(lab, allocation)
     eventually(lambda: probe(lab.client, address, 8000, seconds=0.3), "silent", seconds=3.0)
-    assert holding.communicate("go\n", timeout=10)[0].strip() == "dead"
+    assert holding.communicate("go\n", timeout=PATIENCE)[0].strip() == "dead"
     lab.ec2().release_address(AllocationId=allocation)
 
 

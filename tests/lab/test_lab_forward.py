@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.labs import CHECKOUT, Instance, Lab, Network, from_anywhere
+from tests.patience import PATIENCE
 
 SERVER = r"""
 set -e
@@ -77,11 +78,11 @@ def test_the_printed_commands_open_the_site(balancer: Instance, lab: Lab) -> Non
         assert opened.stdout == "hello from the lab\n", opened.stderr
 
         second = _forward(lab, f"{port}:443")
-        _, error = second.communicate(timeout=20)
+        _, error = second.communicate(timeout=PATIENCE)
         assert second.returncode == 1 and f"Port {port} of 127.0.0.1 is in use" in error
         assert re.search(r"forward --port \d+:443", error), "it names another"
     finally:
         forwarding.send_signal(signal.SIGINT)
-        assert forwarding.wait(timeout=10) == 0
+        assert forwarding.wait(timeout=PATIENCE) == 0
         ec2.disassociate_address(AssociationId=association)
         ec2.release_address(AllocationId=allocation)

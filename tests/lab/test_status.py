@@ -20,6 +20,7 @@ from rich.console import Console
 
 from tests.lab.deployments import DOMAIN, PICTURES, Deployment, prepare, publishing
 from tests.lab.labs import CHECKOUT, eventually
+from tests.patience import PATIENCE
 from tools.live.screen import screen
 from tools.live.status import Status
 
@@ -31,7 +32,7 @@ import asyncio, ssl, sys
 from websockets.asyncio.client import connect
 trusting = ssl._create_unverified_context()
 async def stay(url):
-    async with connect(url, ssl=trusting, open_timeout=10):
+    async with connect(url, ssl=trusting, open_timeout=60):
         print("open", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 asyncio.run(stay(sys.argv[1]))
@@ -141,7 +142,7 @@ def test_on_a_terminal_it_goes_on_until_ctrl_c(deployment: Deployment) -> None:
     ) as running:  # fmt: skip
         os.close(theirs)
         drawn = ""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while drawn.count("stack lab, ") < 3 and time.monotonic() < deadline:
             drawn += os.read(ours, 65536).decode(errors="replace")
         running.send_signal(signal.SIGINT)

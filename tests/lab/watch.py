@@ -101,7 +101,7 @@ class Viewer:
 async def session(target: str, seconds: float, begun: threading.Semaphore | None = None) -> None:
     """A WebSocket session; raises when it does not last."""
     url = f"wss://{host}/LiveApp/websocket{target}"
-    async with connect(url, ssl=trusting, open_timeout=10) as connection:
+    async with connect(url, ssl=trusting, open_timeout=60) as connection:
         if begun:
             begun.release()
         end = time.monotonic() + seconds
@@ -149,7 +149,7 @@ threads += [threading.Thread(target=stay) for _ in range(staying)]
 for thread in threads:
     thread.start()
 for _ in range(staying):
-    stayers.acquire(timeout=20)
+    stayers.acquire(timeout=60)
 while not seen["hls"]["segments"]:
     time.sleep(0.2)
 print("watching", flush=True)

@@ -15,7 +15,7 @@ trusting.verify_mode = ssl.CERT_NONE
 
 
 async def ping(url: str) -> None:
-    async with connect(url, ssl=trusting, open_timeout=10) as connection, asyncio.timeout(10):
+    async with connect(url, ssl=trusting, open_timeout=60) as connection, asyncio.timeout(60):
         await connection.send('{"command": "ping"}')
         print(await connection.recv())
 

@@ -26,6 +26,7 @@ from botocore.exceptions import ClientError
 
 from lab.ec2 import model, patches, server
 from lab.ec2.patches import cloudwatch as alarms
+from tests.patience import PATIENCE
 
 DEBIAN = "ami-0ccc0000000001302"
 _NETWORKS = itertools.count(10)
@@ -411,7 +412,7 @@ def rpc_v2_cbor(api: Api) -> None:
                 "Authorization": "AWS4-HMAC-SHA256 Credential=test/20261101/us-east-1/monitoring/aws4_request",
             },
         )
-        with urlopen(question, timeout=10) as response:
+        with urlopen(question, timeout=PATIENCE) as response:
             assert response.headers["smithy-protocol"] == "rpc-v2-cbor"
             return cbor2.loads(response.read())
 

@@ -17,6 +17,7 @@ import pytest
 
 from lab import apt_proxy
 from lab.apt_proxy import Archive
+from tests.patience import PATIENCE
 
 BODY = os.urandom(1_000_000)
 
@@ -84,7 +85,7 @@ def proxy(archive: Archive) -> int:
 
 
 def _get(proxy: int, url: str, **headers: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", proxy, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy, timeout=PATIENCE)
     connection.request("GET", url, headers={name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
     try:
@@ -133,7 +134,7 @@ def test_many_at_once_share_one_download(upstream: Upstream, proxy: int) -> None
 
 def test_a_reader_gets_bytes_while_they_arrive(upstream: Upstream, proxy: int) -> None:
     upstream.go_on.clear()
-    connection = http.client.HTTPConnection("127.0.0.1", proxy, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy, timeout=PATIENCE)
     connection.request("GET", upstream.url("pool/a.deb"))
     response = connection.getresponse()
     assert response.read(500_000) == BODY[:500_000], "half of it before the archive sends the rest"

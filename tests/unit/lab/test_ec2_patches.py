@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.ec2 import patches
+from tests.patience import PATIENCE
 from tests.unit.lab.patch_checks import CHECKS, Api, start
 
 pytestmark = pytest.mark.unit
@@ -25,7 +26,11 @@ def api() -> Iterator[Api]:
 @pytest.fixture(scope="module")
 def failures_without() -> dict[str, str | None]:
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.unit.lab.patch_checks"], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-m", "tests.unit.lab.patch_checks"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
     )
     found: dict[str, str | None] = json.loads(ran.stdout)
     return found

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab import images
+from tests.patience import PATIENCE
 
 CHECKOUT = pathlib.Path(images.__file__).resolve().parents[1]
 
@@ -266,7 +267,7 @@ def test_maven_is_asked_for_before_a_build_that_needs_it(
 def test_two_builds_of_one_image_at_once_make_one(recipes: pathlib.Path, as_root: None) -> None:
     write_build(recipes, during="sleep 0.5")
     both = [start_build(recipes), start_build(recipes)]
-    paths = {process.communicate(timeout=30)[0].strip() for process in both}
+    paths = {process.communicate(timeout=PATIENCE)[0].strip() for process in both}
     assert paths == {str(images.path("base"))}
     assert builds(recipes) == 1
 
@@ -293,7 +294,7 @@ def test_an_interrupted_build_cleans_up_by_itself(recipes: pathlib.Path, as_root
     process = start_build(recipes)
     eventually(lambda: builds(recipes) == 1 and sleeping("986.25"))
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=10)
+    process.wait(timeout=PATIENCE)
     eventually(lambda: not sleeping("986.25"))
     assert not left_behind(recipes)
     assert not images.path("base").exists()
@@ -494,8 +495,8 @@ def sleeping(seconds: str) -> bool:
     return False
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from cluster.plan import ClusterPlan, plan
 from cluster.settings import DEBIAN_AMI, Settings, load
+from tests.patience import PATIENCE
 from tests.unit.cluster.certificates import provide
 from tests.unit.cluster.conftest import NOW, VALID
 from tests.unit.lab.patch_checks import Api, start
@@ -424,7 +425,7 @@ def test_on_a_terminal_what_is_not_known_yet_is_shown_too() -> None:
     said = io.StringIO()
 
     def slow() -> Verdict:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while "…     slow" not in said.getvalue() and time.monotonic() < deadline:
             time.sleep(0.01)
         return passed("late")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.patience import PATIENCE
 from tools import invocation
 from tools.provision.steps import ProvisionError
 
@@ -151,7 +152,7 @@ def tools_pulumi(directory: Path, *words: str, **variables: str) -> subprocess.C
     environment = {**os.environ, **variables}
     environment.pop("PULUMI_STACK", None)
     command = [sys.executable, str(CHECKOUT / "tools" / "pulumi"), *words]
-    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_the_cli_runs_from_anywhere_with_arguments_unchanged(chain: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.patience import PATIENCE
 from tools import recover, repair
 from tools.recovery import kinds, leftovers, locks, plugins
 from tools.recovery.account import Account
@@ -62,7 +63,7 @@ def test_a_lock_is_held_while_its_process_lives(cli: subprocess.Popen[bytes]) ->
 def test_a_process_that_was_killed_and_not_yet_asked_about_holds_nothing(cli: subprocess.Popen[bytes]) -> None:
     lock = Lock(HERE, "me", cli.pid, datetime.now(UTC))
     os.kill(cli.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while lock.is_held and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not lock.is_held
@@ -497,7 +498,7 @@ def supervise(pulumi: Path, **options: Any) -> subprocess.Popen[str]:
 def test_an_update_after_an_interrupted_one_is_not_begun(pulumi: Path) -> None:
     (pulumi.parent / "state").write_text(PENDING)
     process = supervise(pulumi)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 1
     assert said.strip().endswith("make recover STACK=s")
     assert "creating vpc" in said
@@ -507,7 +508,7 @@ def test_an_update_after_an_interrupted_one_is_not_begun(pulumi: Path) -> None:
 def test_a_locked_stack_is_answered_with_the_command(pulumi: Path) -> None:
     (pulumi.parent / "up").write_text("echo 'error: the stack is currently locked by 1 lock(s)' >&2; exit 255\n")
     process = supervise(pulumi)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 255
     assert said.startswith("error: the stack is currently locked by 1 lock(s)\n")
     assert said.strip().endswith("make recover STACK=s")
@@ -516,7 +517,7 @@ def test_a_locked_stack_is_answered_with_the_command(pulumi: Path) -> None:
 def test_an_update_that_is_killed_says_what_to_do(pulumi: Path) -> None:
     (pulumi.parent / "up").write_text(f"cat >state <<'END'\n{PENDING}\nEND\nkill -9 $$\n")
     process = supervise(pulumi)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 128 + signal.SIGKILL
     assert said.strip().endswith("make recover STACK=s")
 
@@ -524,15 +525,15 @@ def test_an_update_that_is_killed_says_what_to_do(pulumi: Path) -> None:
 def test_an_update_that_fails_by_itself_says_nothing_more(pulumi: Path) -> None:
     (pulumi.parent / "up").write_text("echo 'error: no' >&2; exit 3\n")
     process = supervise(pulumi)
-    assert process.communicate(timeout=30)[1] == "error: no\n"
+    assert process.communicate(timeout=PATIENCE)[1] == "error: no\n"
     assert process.returncode == 3
 
 
 def test_a_program_that_holds_the_output_of_a_dead_update_keeps_nobody_waiting(pulumi: Path) -> None:
-    (pulumi.parent / "up").write_text("sleep 30 & echo $! >sleeping\n")
+    (pulumi.parent / "up").write_text("sleep 1000 & echo $! >sleeping\n")
     process = supervise(pulumi)
     try:
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         os.kill(int((pulumi.parent / "sleeping").read_text()), signal.SIGKILL)
         process.communicate()
@@ -541,12 +542,12 @@ def test_a_program_that_holds_the_output_of_a_dead_update_keeps_nobody_waiting(p
 def test_an_update_ended_with_ctrl_c_names_the_command(pulumi: Path) -> None:
     (pulumi.parent / "up").write_text("trap 'exit 255' INT\ntouch begun\nwhile :; do sleep 0.05; done\n")
     process = supervise(pulumi, start_new_session=True)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while not (pulumi.parent / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    said = process.communicate(timeout=15)[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 255
     assert said.strip().endswith("make recover STACK=s")
 
@@ -554,12 +555,12 @@ def test_an_update_ended_with_ctrl_c_names_the_command(pulumi: Path) -> None:
 def test_being_told_to_end_tells_the_update_to_end(pulumi: Path) -> None:
     (pulumi.parent / "up").write_text("trap 'touch ended; exit 7' TERM\ntouch begun\nwhile :; do sleep 0.05; done\n")
     process = supervise(pulumi)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while not (pulumi.parent / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.terminate()
-    process.communicate(timeout=15)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 7
     assert (pulumi.parent / "ended").exists()
 
@@ -567,7 +568,7 @@ def test_being_told_to_end_tells_the_update_to_end(pulumi: Path) -> None:
 def test_an_update_ends_in_order_when_what_started_it_is_killed(pulumi: Path) -> None:
     (pulumi.parent / "up").write_text("trap 'touch ended; exit 7' TERM\ntouch begun\nwhile :; do sleep 0.05; done\n")
     process = supervise(pulumi)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while not (pulumi.parent / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)

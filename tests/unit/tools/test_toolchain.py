@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tools import toolchain
 from tools.provision import cache, environment, gobuild, pins, releases, steps
 from tools.provision.steps import ProvisionError
@@ -377,7 +378,7 @@ def test_whether_the_releases_can_be_had_is_decided_in_time() -> None:
     started = time.monotonic()
     # 192.0.2.0/24 is reserved for documentation: nothing answers there, and nothing refuses.
     assert releases.published_checksum("3.257.0", "http://192.0.2.1:9", deadline_s=0.5) is None
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 60, "its system would have tried for two minutes"
 
 
 @pytest.mark.parametrize(
@@ -429,7 +430,7 @@ def test_missing_git_is_said_before_anything_is_done(tmp_path: Path) -> None:
         env={"PATH": str(tmp_path), "HOME": str(tmp_path), "ANTMEDIA_CACHE": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: git is missing; on Debian: apt install git\n"
