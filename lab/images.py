@@ -215,7 +215,7 @@ def run(
     argv: Sequence[str],
     stdin: str | None = None,
     binds: Mapping[pathlib.Path, str] | None = None,
-    timeout_seconds: float = 60,
+    timeout_seconds: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command as root in a throw-away copy of an image, without network, and returns its text output.
 
